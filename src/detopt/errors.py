@@ -1,0 +1,53 @@
+"""The errors of the package.
+
+Each message says what is wrong, what was got and what to do. All derive from `DetoptError` and,
+where one fits, from the built-in error that a Python user would expect.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DesignError",
+    "DetoptError",
+    "DomainError",
+    "MethodError",
+    "MissingExtraError",
+    "NotFoundError",
+    "UnitError",
+]
+
+
+class DetoptError(Exception):
+    """Base of all errors that a user of the package can cause."""
+
+
+class DomainError(DetoptError, ValueError):
+    """A physical quantity lies outside the range where a function is defined."""
+
+
+class UnitError(DetoptError, ValueError):
+    """A quantity has a unit of the wrong dimension, or one that does not parse."""
+
+
+class ConfigError(DetoptError, ValueError):
+    """An option is misspelt, missing, contradictory or out of range."""
+
+
+class DesignError(DetoptError, ValueError):
+    """A design breaks a hard constraint or does not belong to the design space."""
+
+
+class MethodError(DetoptError, ValueError):
+    """An optimizer or estimator cannot treat the problem that it was given."""
+
+
+class NotFoundError(DetoptError, LookupError):
+    """A use case, run, material or parameter of that name does not exist."""
+
+
+class CheckpointError(DetoptError, RuntimeError):
+    """A stored run is damaged, incomplete or of another version."""
+
+
+class MissingExtraError(DetoptError, ImportError):
+    """An optional package is needed that is not installed."""

@@ -1,0 +1,322 @@
+"""From a design to numbers: chunks, merged summaries and exact gradients.
+
+An evaluation is a pure function of (problem, theta, random stream, number of events). Events come
+in chunks of fixed size, each with a stream of its own; the chunks' summaries are merged in order,
+and the objective is a function of the whole. Its gradient needs two passes over the chunks:
+
+1. all summaries s_c, the objective L(s_1, ..., s_n, theta) and the adjoints dL/ds_c;
+2. each chunk again with a graph, and back from its adjoint to theta.
+
+So memory does not grow with the number of events, and no nonlinear objective is approximated by a
+mean over chunks. Where there are few chunks, their graphs are kept and the second pass is saved.
+Whether torch records a graph can change the last bit of a matrix product, so both ways record one
+whenever a gradient follows.
+"""
+
+__all__ = [
+    "Chunk",
+    "Evaluation",
+    "Request",
+    "bootstrap",
+    "chunks",
+    "combine",
+    "differentiate_chunk",
+    "evaluate",
+    "judge_adjoint",
+    "one_thread",
+    "summarize_chunk",
+    "summarize_design",
+]
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.design import Design
+from detopt.errors import DomainError
+from detopt.pipeline.outcome import Outcome, Summary, merge
+from detopt.pipeline.problem import Problem
+from detopt.random import Seed
+
+N_RETAINED = 4  # chunks whose graphs are kept rather than made twice
+N_BOOTSTRAP = 64  # resamplings for the standard error of a round: 9 % precise
+
+
+@dataclass(frozen=True)
+class Request:
+    """An evaluation that somebody wants.
+
+    Args:
+        theta: Point in the flat, unconstrained coordinates of the design space (float64).
+        stream: Random stream below the study's seed; equal streams share their random numbers.
+        gradient: Whether the pathwise gradient is wanted.
+        n_events: Number of events, or None for the problem's own.
+        std_error: Whether the standard error of the objective is wanted.
+    """
+
+    theta: Float[Tensor, " n_free"]
+    stream: tuple[int | str, ...]
+    gradient: bool = False
+    n_events: int | None = None
+    std_error: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answer to a request; plain numbers, in float64.
+
+    Args:
+        request: What was asked.
+        value: Objective.
+        std_error: Standard error of the objective (bootstrap over independent rows).
+        gradient: Pathwise derivative in theta, if asked for.
+        gradient_std_error: Its standard error from the scatter over chunks, which is right for an
+            objective that is a mean over events, and rough for others; NaN with one chunk.
+        terms: Named terms, cost, constraints and metrics, prefixed by their kind.
+        n_events: Number of events.
+        cpu_s: CPU time [s].
+    """
+
+    request: Request
+    value: float
+    std_error: float
+    gradient: Float[Tensor, " n_free"] | None
+    gradient_std_error: Float[Tensor, " n_free"] | None
+    terms: dict[str, float] = field(default_factory=dict)
+    n_events: int = 0
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of work that any worker can do: `n_events` events of one random stream.
+
+    `gradient` says whether a derivative will be taken, see above.
+    """
+
+    theta: Float[Tensor, " n_free"]
+    seed: Seed
+    n_events: int
+    gradient: bool = False
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: sums over threads would depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def chunks(problem: Problem, request: Request, seed: Seed) -> list[Chunk]:
+    """The chunks that `request` is made of, in order."""
+    n_events = problem.n_events if request.n_events is None else request.n_events
+    if n_events < 1:
+        raise DomainError(f"The number of events must be >= 1, got {n_events}.")
+    stream = seed.child(*request.stream)
+    sizes = [
+        min(problem.chunk_size, n_events - first)
+        for first in range(0, n_events, problem.chunk_size)
+    ]
+    return [
+        Chunk(request.theta, stream.child(i), size, request.gradient)
+        for i, size in enumerate(sizes)
+    ]
+
+
+def summarize_chunk(problem: Problem, chunk: Chunk) -> tuple[Summary, float]:
+    """Summary of a chunk, cut from its graph, and the CPU time that it took [s]."""
+    begin = time.process_time()
+    if chunk.gradient:
+        with one_thread():
+            _, summary = _summary_with_graph(problem, chunk)
+        return _detach(summary), time.process_time() - begin
+    with one_thread(), torch.no_grad():
+        design = problem.space.design(chunk.theta).to(problem.dtype)
+        summary = problem.summarize(design, chunk.n_events, chunk.seed.generator())
+    return summary, time.process_time() - begin
+
+
+def differentiate_chunk(
+    problem: Problem, chunk: Chunk, adjoint: Sequence[Tensor]
+) -> tuple[Float[Tensor, " n_free"], float]:
+    """Derivative of (adjoint . summary) of a chunk in theta, and its CPU time [s]."""
+    begin = time.process_time()
+    with one_thread():
+        theta, summary = _summary_with_graph(problem, chunk)
+        gradient = _pull_back(theta, summary, adjoint)
+    return gradient, time.process_time() - begin
+
+
+def _summary_with_graph(problem: Problem, chunk: Chunk) -> tuple[Tensor, Summary]:
+    theta = chunk.theta.detach().to(torch.float64).requires_grad_()
+    with torch.enable_grad():
+        design = problem.space.design(theta).to(problem.dtype)
+        return theta, problem.summarize(design, chunk.n_events, chunk.seed.generator())
+
+
+def _detach(summary: Summary) -> Summary:
+    return summary.replace([tensor.detach() for tensor in summary.tensors()])
+
+
+def _pull_back(theta: Tensor, summary: Summary, adjoint: Sequence[Tensor]) -> Tensor:
+    pairs = [(s, a) for s, a in zip(summary.tensors(), adjoint, strict=True) if s.requires_grad]
+    if not pairs:
+        return torch.zeros_like(theta)
+    outputs, cotangents = zip(*pairs, strict=True)
+    (found,) = torch.autograd.grad(outputs, theta, cotangents, allow_unused=True)
+    return _or_zero(found, theta)
+
+
+def judge_adjoint(
+    problem: Problem, theta: Float[Tensor, " n_free"], summaries: Sequence[Summary]
+) -> tuple[Outcome, list[list[Tensor]], Float[Tensor, " n_free"]]:
+    """Outcome of all chunks, dL/ds for each chunk, and the direct dL/dtheta (costs)."""
+    leaves = [
+        [t.detach().requires_grad_(t.is_floating_point()) for t in summary.tensors()]
+        for summary in summaries
+    ]
+    with one_thread(), torch.enable_grad():
+        leaf_theta = theta.detach().to(torch.float64).requires_grad_()
+        design = problem.space.design(leaf_theta).to(problem.dtype)
+        whole = merge([s.replace(t) for s, t in zip(summaries, leaves, strict=True)])
+        outcome = problem.judge(whole, design)
+        flat = [t for chunk in leaves for t in chunk if t.requires_grad]
+        direct = torch.zeros_like(leaf_theta)
+        found: tuple[Tensor | None, ...] = (None,) * (len(flat) + 1)
+        if outcome.objective.requires_grad:
+            found = torch.autograd.grad(outcome.objective, [leaf_theta, *flat], allow_unused=True)
+    direct = direct if found[0] is None else found[0]
+    answers = iter(found[1:])
+    adjoints = [
+        [_or_zero(next(answers), t) if t.requires_grad else torch.zeros_like(t) for t in chunk]
+        for chunk in leaves
+    ]
+    return outcome, adjoints, direct
+
+
+def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
+def bootstrap(
+    problem: Problem, summary: Summary, design: Design, seed: Seed, n_samples: int = N_BOOTSTRAP
+) -> Float[Tensor, " n_samples"]:
+    """The objective of resampled rows: its distribution over repetitions of the experiment."""
+    rng = seed.child("bootstrap").generator()
+    with one_thread(), torch.no_grad():
+        values = []
+        for _ in range(n_samples):
+            index = torch.randint(summary.n_rows, (summary.n_rows,), generator=rng)
+            values.append(problem.judge(summary.rows(index), design).objective.to(torch.float64))
+    return torch.stack(values)
+
+
+def combine(
+    problem: Problem,
+    request: Request,
+    seed: Seed,
+    summaries: Sequence[Summary],
+    gradients: Sequence[Tensor] | None,
+    direct: Tensor,
+    cpu_s: float,
+) -> Evaluation:
+    """One evaluation out of its chunks, summed in order."""
+    with one_thread(), torch.no_grad():
+        design = problem.space.design(request.theta).to(problem.dtype)
+        whole = merge(list(summaries))
+        outcome = problem.judge(whole, design)
+    std_error = float("nan")
+    if request.std_error and whole.n_rows > 1:
+        samples = bootstrap(problem, whole, design, seed.child(*request.stream))
+        std_error = float(samples.std())
+    gradient, spread = None, None
+    if gradients is not None:
+        stack = torch.stack(list(gradients))
+        gradient = stack.sum(dim=0) + direct
+        n_chunks = len(stack)
+        spread = torch.full_like(gradient, torch.nan)
+        if n_chunks > 1:
+            spread = stack.std(dim=0) * n_chunks**0.5
+    return Evaluation(
+        request=replace(request, theta=request.theta.detach().clone()),
+        value=float(outcome.objective),
+        std_error=std_error,
+        gradient=gradient,
+        gradient_std_error=spread,
+        terms=named_terms(outcome),
+        n_events=problem.n_events if request.n_events is None else request.n_events,
+        cpu_s=cpu_s,
+    )
+
+
+def named_terms(outcome: Outcome) -> dict[str, float]:
+    """All numbers of an outcome except the objective, by name."""
+    terms = {name: float(value) for name, value in outcome.terms.items()}
+    if outcome.cost is not None:
+        terms["cost"] = float(outcome.cost)
+    terms.update({f"constraint:{n}": float(v) for n, v in outcome.constraints.items()})
+    terms.update({f"metric:{n}": float(v) for n, v in outcome.metrics.items()})
+    return terms
+
+
+def evaluate(problem: Problem, request: Request, seed: Seed) -> Evaluation:
+    """Answer one request in this process."""
+    work = chunks(problem, request, seed)
+    if request.gradient and len(work) <= N_RETAINED:
+        return _evaluate_with_graphs(problem, request, seed, work)
+    results = [summarize_chunk(problem, chunk) for chunk in work]
+    summaries = [summary for summary, _ in results]
+    cpu_s = sum(cpu for _, cpu in results)
+    if not request.gradient:
+        return combine(problem, request, seed, summaries, None, torch.zeros(()), cpu_s)
+    _, adjoints, direct = judge_adjoint(problem, request.theta, summaries)
+    derivatives = [
+        differentiate_chunk(problem, chunk, adjoint)
+        for chunk, adjoint in zip(work, adjoints, strict=True)
+    ]
+    cpu_s += sum(cpu for _, cpu in derivatives)
+    gradients = [gradient for gradient, _ in derivatives]
+    return combine(problem, request, seed, summaries, gradients, direct, cpu_s)
+
+
+def _evaluate_with_graphs(
+    problem: Problem, request: Request, seed: Seed, work: Sequence[Chunk]
+) -> Evaluation:
+    """The same numbers for few chunks, whose graphs are kept instead of made twice."""
+    begin = time.process_time()
+    with one_thread():
+        pairs = [_summary_with_graph(problem, chunk) for chunk in work]
+    summaries = [_detach(summary) for _, summary in pairs]
+    _, adjoints, direct = judge_adjoint(problem, request.theta, summaries)
+    with one_thread():
+        gradients = [
+            _pull_back(theta, summary, adjoint)
+            for (theta, summary), adjoint in zip(pairs, adjoints, strict=True)
+        ]
+    cpu_s = time.process_time() - begin
+    return combine(problem, request, seed, summaries, gradients, direct, cpu_s)
+
+
+def summarize_design(
+    problem: Problem, design: Design, seed: Seed, n_events: int
+) -> tuple[Summary, Outcome]:
+    """Summary and outcome of a design given by its values, which may lie on closed bounds."""
+    problem.space.check(design)
+    request = Request(torch.zeros(problem.space.n_free), (), n_events=n_events)
+    with one_thread(), torch.no_grad():
+        values = design.to(problem.dtype)
+        parts = [
+            problem.summarize(values, chunk.n_events, chunk.seed.generator())
+            for chunk in chunks(problem, request, seed)
+        ]
+        whole = merge(parts)
+        return whole, problem.judge(whole, values)

@@ -1,0 +1,150 @@
+"""The design problem: a design space and what maps a design to an outcome."""
+
+__all__ = ["FunctionProblem", "Problem"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.design import Design, DesignSpace
+from detopt.errors import DesignError, DomainError
+from detopt.pipeline.outcome import Outcome, Summary
+from detopt.pipeline.pictures import Scatter, Scene
+
+RESERVED = {"start", "final"}  # names of designs that every study has
+
+
+class Problem(ABC):
+    """A design space, and an objective that is estimated from random events.
+
+    The objective is a function of a `Summary` whose rows are independent; a summary of many
+    events is made in chunks of `chunk_size`, each from a random stream of its own.
+
+    Attributes:
+        space: All designs that may be built.
+        n_events: Events in an evaluation, unless the caller says otherwise.
+        chunk_size: Events that are simulated at once; part of the definition of the random
+            numbers, so it is fixed with the problem.
+        baselines: Designs of humans to compare with, by name.
+        dtype: Precision of the simulation.
+        objective_name: What the objective is, with its unit, for people.
+    """
+
+    space: DesignSpace
+    n_events: int
+    chunk_size: int
+    baselines: Mapping[str, Design]
+    dtype: torch.dtype
+    objective_name: str
+
+    @abstractmethod
+    def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Summary:
+        """Simulate, reconstruct and analyze one chunk of events."""
+
+    @abstractmethod
+    def judge(self, summary: Summary, design: Design) -> Outcome:
+        """Objective, terms, cost and metrics of a design from the summary of all its events."""
+
+    def cost(self, design: Design) -> Float[Tensor, ""] | None:  # noqa: ARG002 (optional)
+        """Cost of a design in the study's currency, or None where there is no cost."""
+        return None
+
+    @abstractmethod
+    def with_space(self, space: DesignSpace) -> "Problem":
+        """The same problem over another space, such as one with frozen parameters."""
+
+    def with_dtype(self, dtype: torch.dtype) -> "Problem":
+        """The same problem in another precision."""
+        import copy
+
+        other = copy.copy(self)
+        other.dtype = dtype
+        return other
+
+    @property
+    def reference(self) -> "Problem":
+        """The problem that judges final designs: the hard-edged or full simulation if any."""
+        return self
+
+    def scene(self, design: Design) -> Scene | None:  # noqa: ARG002 (an optional view)
+        """What the instrument looks like, or None."""
+        return None
+
+    def diagnose(self, summary: Summary) -> Sequence[Scatter]:  # noqa: ARG002 (idem)
+        """Pictures of the reconstruction's quality, such as predicted against true."""
+        return ()
+
+    def _check(self) -> None:
+        """Refuse what no study could use."""
+        if self.n_events < 1:
+            raise DomainError(f"`n_events` must be >= 1, got {self.n_events}.")
+        if self.chunk_size < 1:
+            raise DomainError(f"`chunk_size` must be >= 1, got {self.chunk_size}.")
+        for name, design in self.baselines.items():
+            if name in RESERVED:
+                raise DesignError(f"A baseline cannot be called `{name}`. Choose another name.")
+            self.space.check(design)
+
+
+@dataclass(frozen=True)
+class Values(Summary):
+    """A value for each event; the objective is their mean."""
+
+    value: Float[Tensor, " n_events"]
+
+
+@dataclass
+class FunctionProblem(Problem):
+    """The mean of a function of design and events: no stages.
+
+    Args:
+        space: All designs that may be built.
+        function: Maps (design, number of events, generator) to one value an event.
+        price: Maps a design to its cost, if it has one.
+        n_events: Events in an evaluation.
+        chunk_size: Events that are simulated at once.
+        baselines: Designs of humans to compare with.
+        objective_name: What the mean is, with its unit.
+        dtype: Precision of the simulation.
+        view: Maps a design to a picture of it.
+    """
+
+    space: DesignSpace
+    function: Callable[[Design, int, torch.Generator], Tensor]
+    price: Callable[[Design], Tensor] | None = None
+    n_events: int = 1_000
+    chunk_size: int = 10_000
+    baselines: Mapping[str, Design] = field(default_factory=dict)
+    objective_name: str = "objective"
+    dtype: torch.dtype = torch.float32
+    view: Callable[[Design], Scene] | None = None
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Values:
+        """The function's value for each event."""
+        return Values(self.function(design, n_events, rng))
+
+    def judge(self, summary: Summary, design: Design) -> Outcome:
+        """The mean over the events."""
+        assert isinstance(summary, Values)
+        return Outcome(summary.value.mean(), cost=self.cost(design))
+
+    def cost(self, design: Design) -> Float[Tensor, ""] | None:
+        """What `price` says."""
+        return None if self.price is None else self.price(design)
+
+    def with_space(self, space: DesignSpace) -> "FunctionProblem":
+        """The same function over another space."""
+        import dataclasses
+
+        return dataclasses.replace(self, space=space)
+
+    def scene(self, design: Design) -> Scene | None:
+        """The picture that `view` makes."""
+        return None if self.view is None else self.view(design)

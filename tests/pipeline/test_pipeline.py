@@ -1,0 +1,173 @@
+"""Pipelines: five stages over a design space, and problems without stages."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.design import Continuous, Design, DesignSpace, Interval
+from detopt.errors import DesignError, DomainError
+from detopt.pipeline import (
+    Analysis,
+    Box,
+    FunctionProblem,
+    Objective,
+    Outcome,
+    Pipeline,
+    Reconstruction,
+    Request,
+    Scatter,
+    Scene,
+    Simulator,
+    Source,
+    Summary,
+    evaluate,
+)
+from detopt.random import Seed
+
+
+@dataclass(frozen=True)
+class Errors(Summary):
+    error: Float[Tensor, " n_events"]
+
+
+class Positions(Source):
+    def forward(self, n_events, rng, dtype):
+        return torch.rand(n_events, generator=rng, dtype=dtype)
+
+
+class Smearing(Simulator):
+    def __init__(self, extra):
+        super().__init__()
+        self.extra = extra
+
+    def forward(self, events, design, rng):
+        noise = torch.randn(events.shape, generator=rng, dtype=events.dtype)
+        return events + (design["resolution"] + self.extra) * noise
+
+
+class Shift(Reconstruction):
+    def forward(self, readout, design):
+        return readout - 0.5
+
+
+class Compare(Analysis):
+    def forward(self, estimate, events):
+        return Errors(estimate + 0.5 - events)
+
+
+class Resolution(Objective):
+    def forward(self, summary, design):
+        return Outcome(summary.error.square().mean())
+
+
+SPACE = DesignSpace(
+    [
+        Continuous("resolution", 0.3, Interval(0.1, 1.0), unit="m"),
+        Continuous("length", 1.0, Interval(0.5, 2.0), unit="m"),
+    ]
+)
+
+
+def make(extra=0.0, hard=None, **settings):
+    return Pipeline(
+        SPACE,
+        Positions(),
+        Smearing(extra),
+        Shift(),
+        Compare(),
+        Resolution(),
+        hard=hard,
+        price=lambda design: 2 * design["length"],
+        **settings,
+    )
+
+
+def value_at(problem, design, n_events=40_000):
+    return evaluate(
+        problem, Request(problem.space.theta(design), (), n_events=n_events), Seed(1)
+    ).value
+
+
+def test_events_flow_through_all_stages():  # the mean square of the smearing
+    assert value_at(make(), SPACE.start) == pytest.approx(0.09, rel=0.03)
+
+
+def test_final_designs_are_judged_by_the_hard_pipeline():
+    problem = make(hard=make(extra=0.2))
+    assert value_at(problem.reference, SPACE.start) == pytest.approx(0.25, rel=0.03)
+
+
+def test_pipeline_without_a_hard_one_judges_itself():
+    problem = make()
+    assert problem.reference is problem
+
+
+def test_other_space_reaches_the_hard_pipeline():
+    space = SPACE.freeze("length")
+    problem = make(hard=make()).with_space(space)
+    assert problem.space is problem.reference.space is space
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_precision_is_that_of_the_problem(dtype):
+    problem = make().with_dtype(dtype)
+    summary = problem.summarize(SPACE.start.to(dtype), 5, Seed(0).generator())
+    assert summary.error.dtype is dtype
+
+
+def test_other_precision_leaves_the_problem_alone():
+    problem = make()
+    problem.with_dtype(torch.float64)
+    assert problem.dtype is torch.float32
+
+
+def test_training_mode_does_not_switch_the_physics():
+    problem = make()
+    before = value_at(problem, SPACE.start, 100)
+    problem.simulator.eval()
+    assert value_at(problem, SPACE.start, 100) == before
+
+
+def test_cost_is_what_the_price_says():
+    assert make().cost(SPACE.start).item() == 2.0
+    assert FunctionProblem(SPACE, lambda d, n, rng: torch.rand(n)).cost(SPACE.start) is None
+
+
+def test_views_are_optional():
+    assert make().scene(SPACE.start) is None
+    assert list(make().diagnose(Errors(torch.zeros(3)))) == []
+
+
+def test_views_are_what_the_problem_says():
+    box = Box((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "panel")
+    plot = Scatter([1.0], [2.0], "x", "y", "title")
+    problem = make(view=lambda design: Scene([box]), diagnostics=lambda summary: [plot])
+    assert problem.scene(SPACE.start).boxes == [box]
+    assert problem.diagnose(Errors(torch.zeros(3))) == [plot]
+
+
+def design(resolution, length=1.0):
+    return Design({"resolution": torch.tensor(resolution), "length": torch.tensor(length)})
+
+
+def test_baseline_may_lie_on_a_bound():
+    assert set(make(baselines={"human": design(0.1)}).baselines) == {"human"}
+
+
+@pytest.mark.parametrize("build", [make, lambda **s: FunctionProblem(SPACE, torch.rand, **s)])
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"n_events": 0}, DomainError, "`n_events` must be >= 1, got 0"),
+        ({"chunk_size": 0}, DomainError, "`chunk_size` must be >= 1, got 0"),
+        ({"baselines": {"human": design(0.05)}}, DesignError, "`resolution` .* must be >= 0.1"),
+        ({"baselines": {"start": design(0.3)}}, DesignError, "cannot be called `start`"),
+        ({"baselines": {"final": design(0.3)}}, DesignError, "cannot be called `final`"),
+    ],
+)
+def test_unusable_problem_is_refused(build, settings, error, message):
+    with pytest.raises(error, match=message):
+        build(**settings)
