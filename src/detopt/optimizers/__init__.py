@@ -1,0 +1,74 @@
+"""Where theta goes next: optimizers, and their names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from detopt.design import DesignSpace
+from detopt.errors import DetoptError, MethodError, NotFoundError
+from detopt.gradients import FiniteDifferences, GradientEstimator, Pathwise
+from detopt.optimizers.base import Optimizer, StateDict
+from detopt.optimizers.cma_es import CMAES
+from detopt.optimizers.gradient_descent import Adam, StochasticGradientDescent
+from detopt.optimizers.lbfgsb import LBFGSB
+
+__all__ = ["CMAES", "LBFGSB", "Adam", "Optimizer", "StateDict", "StochasticGradientDescent", "make"]
+
+METHODS: Mapping[str, type[Optimizer]] = {
+    "adam": Adam,
+    "sgd": StochasticGradientDescent,
+    "lbfgsb": LBFGSB,
+    "cma": CMAES,
+}
+ESTIMATORS: Mapping[str, type[GradientEstimator]] = {
+    "pathwise": Pathwise,
+    "finite_differences": FiniteDifferences,
+}
+
+
+def make(
+    method: str, space: DesignSpace, n_rounds: int, options: Mapping[str, Any] | None = None
+) -> Optimizer:
+    """The optimizer called `method`.
+
+    Args:
+        method: A key of `METHODS`.
+        space: Design space.
+        n_rounds: Rounds that are planned.
+        options: Arguments of the optimizer's class; `estimator` by its name.
+
+    Raises:
+        NotFoundError: No such method or estimator.
+        MethodError: An option is unknown, or the method does not fit the space.
+    """
+    if method not in METHODS:
+        raise NotFoundError(f"No method `{method}`. There are: {', '.join(METHODS)}.")
+    arguments = dict(options or {})
+    if isinstance(arguments.get("estimator"), str):
+        name = arguments["estimator"]
+        if name not in ESTIMATORS:
+            raise NotFoundError(
+                f"No gradient estimator `{name}`. There are: {', '.join(ESTIMATORS)}."
+            )
+        arguments["estimator"] = ESTIMATORS[name]()
+    _check(arguments)
+    try:
+        return METHODS[method](space, n_rounds, **arguments)
+    except DetoptError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = ", ".join(arguments) or "none"
+        raise MethodError(
+            f"The method `{method}` does not take these options: {given} ({error})."
+        ) from error
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    estimator, n_events = arguments.get("estimator"), arguments.get("n_events")
+    if not (estimator is None or isinstance(estimator, GradientEstimator)):
+        raise MethodError(
+            f"`estimator` must be a name or a GradientEstimator, got {estimator!r}. The names are: "
+            f"{', '.join(ESTIMATORS)}."
+        )
+    whole = isinstance(n_events, int) and not isinstance(n_events, bool)
+    if not (n_events is None or (whole and n_events >= 1)):
+        raise MethodError(f"`n_events` must be a whole number >= 1, got {n_events!r}.")

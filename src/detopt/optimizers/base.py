@@ -1,0 +1,91 @@
+"""What an optimizer is: it asks for evaluations and is told their answers."""
+
+__all__ = ["Optimizer", "StateDict"]
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.design import DesignSpace
+from detopt.errors import MethodError
+from detopt.gradients import GradientEstimate
+from detopt.pipeline.evaluation import Evaluation, Request
+
+StateDict = dict[str, Any]
+
+
+class Optimizer(ABC):
+    """Where theta goes next.
+
+    One round is `ask`, evaluate, `tell`. The state after a round, `state_dict`, is made of
+    tensors, numbers, texts, lists and dicts only; with it another object goes on to the same bits.
+
+    Args:
+        space: Design space; theta starts at its start.
+        n_rounds: Rounds that are planned, for schedules.
+    """
+
+    uses_gradients: ClassVar[bool] = False
+    accepts_discrete: ClassVar[bool] = False
+    accepts_constraints: ClassVar[bool] = False
+    n_objectives: ClassVar[int] = 1
+
+    def __init__(self, space: DesignSpace, n_rounds: int) -> None:
+        if n_rounds < 1:
+            raise MethodError(f"The number of rounds must be >= 1, got {n_rounds}.")
+        if space.has_discrete and not self.accepts_discrete:
+            names = ", ".join(p.name for p in space.free if p.is_discrete)
+            raise MethodError(
+                f"{type(self).__name__} cannot choose the discrete parameters {names}. Freeze "
+                "them, or take a method that can."
+            )
+        self.space = space
+        self.n_rounds = n_rounds
+        self.round = 0
+        self.theta: Float[Tensor, " n_free"] = space.theta(space.start)
+
+    def _refuse_broken(self, estimate: GradientEstimate) -> None:
+        """Stop at a value or gradient that is not finite, before it spoils the state."""
+        what = "The objective"
+        broken = (~torch.isfinite(estimate.gradient)).nonzero()
+        if len(broken):
+            what = f"The gradient of `{self.space.labels[int(broken[0])]}`"
+        elif math.isfinite(estimate.value):
+            return
+        raise MethodError(
+            f"{what} is not finite in round {self.round}. Run the gradient check, and look at the "
+            "objective there."
+        )
+
+    @abstractmethod
+    def ask(self) -> list[Request]:
+        """The evaluations of this round."""
+
+    @abstractmethod
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take the answers, in the order of the requests, and go to the next round."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the method has converged before its rounds are used up."""
+        return False
+
+    @abstractmethod
+    def recommend(self) -> Float[Tensor, " n_free"]:
+        """The best design as known so far, in theta."""
+
+    def state_dict(self) -> StateDict:
+        """Everything that `load_state_dict` needs."""
+        return {"round": self.round, "theta": self.theta.detach().clone()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from a state of the same method on the same space."""
+        if state["theta"].shape != self.theta.shape:
+            raise MethodError("The stored state belongs to another design space.")
+        self.round = int(state["round"])
+        self.theta = state["theta"].to(torch.float64).clone()
