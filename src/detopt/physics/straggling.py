@@ -1,0 +1,323 @@
+r"""How the energy loss in a layer fluctuates: Landau, Vavilov and Gauss.
+
+Everything is expressed by Landau's variable
+
+.. math::
+    \lambda = \frac{\Delta - \bar\Delta}{\xi} - 1 + \gamma_E - \beta^2 - \ln\kappa,
+    \qquad \xi = \frac{K}{2} \frac{Z}{A} \frac{z^2}{\beta^2} \rho x, \qquad \kappa = \frac{\xi}{W}
+
+whose quantiles are tabulated against a standard-normal score, so that a sample is a smooth
+function of normal noise and of the layer. Energies are in GeV, paths in metres.
+"""
+
+__all__ = [
+    "landau_quantile",
+    "landau_width",
+    "most_probable_loss",
+    "sample_loss",
+    "straggling_width",
+    "vavilov_kappa",
+    "vavilov_most_probable_loss",
+    "vavilov_quantile",
+]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.physics import _collision, _medium, _ranges, _vavilov
+from detopt.physics._domain import require_positive
+from detopt.physics._medium import Beam
+from detopt.physics._tensors import TensorLike, as_tensors
+from detopt.physics._vavilov import landau_quantile, vavilov_quantile
+from detopt.physics.materials import Material
+from detopt.physics.particles import Particle
+
+N_CELLS, FARTHEST = 4096, 6.5  # table of one layer's loss against the score, to both sides
+MOST_PROBABLE = 0.200  # j of the most probable loss; H. Bichsel 1988
+CM = 100.0  # in a metre
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The numbers that the loss of a particle in a layer depends on."""
+
+    energy: Tensor  # kinetic, GeV
+    beta_squared: Tensor
+    gamma: Tensor
+    transfer: Tensor  # largest energy given to one electron, GeV
+    width: Tensor  # xi, GeV
+    thickness: Tensor  # g/cm2
+
+
+def landau_width(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+) -> Float[Tensor, "*batch"]:
+    r"""The scale :math:`\xi` of the fluctuations.
+
+    .. math::
+        \xi = \frac{K}{2} \frac{Z}{A} \frac{z^2}{\beta^2} \rho x
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness :math:`x` of the layer [m], > 0.
+
+    Returns:
+        :math:`\xi` [GeV]; the full width at half maximum of Landau's distribution is 4.018 of it.
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+
+    References:
+        Particle Data Group, Review of Particle Physics, passage of particles through matter.
+    """
+    beam, medium = _medium.resolve(particle, material)
+    return _layer(beam, medium, kinetic_energy, path).width
+
+
+def vavilov_kappa(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+) -> Float[Tensor, "*batch"]:
+    r"""The ratio :math:`\kappa = \xi / W`: Landau below 0.01, Gauss above 10.
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness of the layer [m], > 0.
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+    """
+    beam, medium = _medium.resolve(particle, material)
+    layer = _layer(beam, medium, kinetic_energy, path)
+    return layer.width / layer.transfer
+
+
+def most_probable_loss(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+) -> Float[Tensor, "*batch"]:
+    r"""Most probable loss in a thin layer, of Landau, Vavilov and Bichsel.
+
+    .. math::
+        \Delta_p = \xi \left[\ln\frac{2 m_e \beta^2\gamma^2}{I} + \ln\frac{\xi}{I} + 0.200
+            - \beta^2 - \delta\right]
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness of the layer [m], > 0.
+
+    Returns:
+        Most probable loss [GeV].
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+
+    Note:
+        For :math:`\kappa < 0.01`; see `vavilov_most_probable_loss` above. In layers below about
+        100 um of silicon the true distribution is wider than :math:`\xi` says.
+
+    References:
+        H. Bichsel, Rev. Mod. Phys. 60 (1988) 663; Review of Particle Physics.
+    """
+    beam, medium = _medium.resolve(particle, material)
+    layer = _layer(beam, medium, kinetic_energy, path)
+    beta_gamma = torch.sqrt(layer.gamma**2 - 1)
+    excitation = medium.stopping_excitation_energy
+    scale = 2 * _collision.ELECTRON_MASS / excitation
+    logarithm = torch.log(scale * beta_gamma**2 * layer.width / excitation)
+    delta = medium.sternheimer.delta(beta_gamma)
+
+    return layer.width * (logarithm + MOST_PROBABLE - layer.beta_squared - delta)
+
+
+def vavilov_most_probable_loss(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+) -> Float[Tensor, "*batch"]:
+    r"""Most probable loss for any :math:`\kappa`, from the mean loss and Vavilov's distribution.
+
+    .. math::
+        \Delta_p = \bar\Delta + \xi \left[\lambda_p(\kappa, \beta^2) + 1 - \gamma_E + \beta^2
+            + \ln\kappa\right]
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness of the layer [m], > 0.
+
+    Returns:
+        Most probable loss [GeV].
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+
+    Note:
+        The loss must be small against the energy of the particle.
+
+    References:
+        P. V. Vavilov, Sov. Phys. JETP 5 (1957) 749.
+    """
+    beam, medium = _medium.resolve(particle, material)
+    layer = _layer(beam, medium, kinetic_energy, path)
+    kappa = layer.width / layer.transfer
+    mode = _vavilov.mode(kappa, layer.beta_squared)
+    return _loss_of(mode, beam, medium, layer)
+
+
+def straggling_width(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+) -> Float[Tensor, "*batch"]:
+    r"""Standard deviation of the loss.
+
+    .. math::
+        \sigma^2 = \xi W \left(1 - \frac{\beta^2}{2}\right)
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness of the layer [m], > 0.
+
+    Returns:
+        :math:`\sigma` [GeV].
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+
+    Note:
+        The whole distribution is Gaussian for :math:`\kappa > 10`; in thin layers the few
+        hardest collisions make most of the variance. Bohr's limit for slow particles.
+
+    References:
+        N. Bohr, Phil. Mag. 30 (1915) 581; P. V. Vavilov (1957).
+    """
+    beam, medium = _medium.resolve(particle, material)
+    layer = _layer(beam, medium, kinetic_energy, path)
+    return torch.sqrt(layer.width * layer.transfer * (1 - layer.beta_squared / 2))
+
+
+def sample_loss(
+    particle: str | int | Particle,
+    material: str | Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+    noise: Tensor | torch.Generator,
+) -> Float[Tensor, "*batch"]:
+    r"""Collision loss in a layer, drawn from Vavilov's distribution.
+
+    Args:
+        particle: Name, PDG number or `Particle`.
+        material: Name or `Material`.
+        kinetic_energy: Kinetic energy [GeV], > 0.
+        path: Thickness of the layer [m], > 0.
+        noise: Standard-normal noise, one number for each loss, or the generator to draw it with.
+
+    Returns:
+        Energy losses [GeV].
+
+    Raises:
+        NotFoundError: The particle or the material does not exist.
+        DomainError: The particle is neutral, or a Python number is not > 0.
+
+    Note:
+        Tends to Landau for thin layers and to Gauss for thick ones, with the mean of
+        `collision_stopping_power` (less the radiation of struck electrons). The loss must be
+        small against the energy of the particle: cut thicker layers into steps. Differentiable
+        in energy and path for given noise.
+        Electrons are treated as heavy particles with half their energy as the largest transfer.
+        For :math:`\kappa < 10^{-4}` the hardest 1e-4 of the losses are cut, so the mean is lower
+        by a few per cent: knock-on electrons that would leave a thin layer. Many draws for one
+        layer, given as numbers, are far faster than a layer for each draw.
+
+    References:
+        P. V. Vavilov, Sov. Phys. JETP 5 (1957) 749.
+    """
+    beam, medium = _medium.resolve(particle, material)
+    layer = _layer(beam, medium, kinetic_energy, path)
+    kappa = layer.width / layer.transfer
+    if isinstance(noise, torch.Generator):
+        noise = torch.randn(
+            kappa.shape, generator=noise, dtype=kappa.dtype, device=noise.device
+        ).to(kappa.device)
+
+    def losses(scores: Tensor) -> Tensor:
+        return _loss_of(vavilov_quantile(scores, kappa, layer.beta_squared), beam, medium, layer)
+
+    one_layer = kappa.dim() == 0 and noise.dtype == torch.float32
+    return _between(losses, noise) if one_layer and noise.numel() > N_CELLS else losses(noise)
+
+
+def _between(
+    losses: Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]], noise: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Losses in one layer, linear between those at evenly spaced scores; to 1e-4."""
+    step = 2 * FARTHEST / N_CELLS
+    scores = torch.linspace(-FARTHEST, FARTHEST, N_CELLS + 1, device=noise.device)
+    nodes = losses(scores)
+    rises = nodes.diff() / step
+    offsets = nodes[:-1] - rises * scores[:-1]
+    position = torch.add(N_CELLS / 2, noise.detach().reshape(-1), alpha=1 / step)
+    cell = position.int().clamp_(0, N_CELLS - 1)
+    constant, slope = (t.index_select(0, cell).reshape(noise.shape) for t in (offsets, rises))
+    return torch.addcmul(constant, slope, noise)
+
+
+def _layer(beam: Beam, medium: Material, kinetic_energy: TensorLike, path: TensorLike) -> _Layer:
+    require_positive(kinetic_energy=kinetic_energy, path=path)
+    energy, length = as_tensors(kinetic_energy, path)
+    gamma = energy / beam.mass + 1
+    beta_squared = 1 - gamma**-2
+    if beam.is_electron:
+        transfer = energy if beam.charge > 0 else energy / 2
+    else:
+        transfer = _collision.largest_transfer(gamma, beam.mass)
+    thickness = length * medium.density * CM
+    strength = _collision.K / 2 * medium.z_over_a * beam.charge**2
+    width = strength * thickness / beta_squared
+    return _Layer(energy, beta_squared, gamma, transfer, width, thickness)
+
+
+def _loss_of(
+    landau_variable: Float[Tensor, "*batch"], beam: Beam, medium: Material, layer: _Layer
+) -> Float[Tensor, "*batch"]:
+    """Loss at a value of Landau's variable.
+
+    The mean that belongs to it is that of Rutherford-like collisions: without the spin term of
+    the Bethe formula and the radiation of struck electrons, which harden the far tail only.
+    """
+    mean = _ranges.look_up(beam, medium, "collision", layer.energy) * layer.thickness
+    if not beam.is_electron:
+        mean = mean - layer.width / 4 * (layer.transfer / (layer.gamma * beam.mass)) ** 2
+    if beam.is_muon:
+        radiated = _collision.electron_bremsstrahlung(layer.gamma, beam.mass, medium.z_over_a)
+        mean = mean - radiated * layer.thickness
+    centre = _vavilov.mean(layer.width / layer.transfer, layer.beta_squared)
+    return mean + layer.width * (landau_variable - centre)
