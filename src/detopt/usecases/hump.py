@@ -1,0 +1,81 @@
+r"""Hump-2: a benchmark whose simulator draws a discrete number that depends on the design.
+
+Of two inputs one is chosen with probability :math:`|a| / (|a| + |b|)`, multiplied with the
+three-hump camel function h(a, b), and smeared twice; the loss rewards results between 0 and 10.
+Differentiating through the simulator leaves out the choice: the gradient check calls it biased.
+Design parameters: `a`, `b`. Objective: the mean loss; its minimum is -0.858 at a = 0, h = 1.52.
+
+References:
+    S. Shirobokov et al., arXiv:2002.04632, and the released code.
+"""
+
+__all__ = ["Config", "build"]
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from detopt.design import Continuous, Design, DesignSpace, Real
+from detopt.pipeline import FunctionProblem
+
+INPUTS = {  # ranges of the uniform inputs x1, x2
+    "code": ((-2.0, 2.0), (0.0, 5.0)),
+    "paper": ((-2.0, 0.0), (2.0, 5.0)),
+}
+PATHWISE_IS_BIASED = True  # known and intended: the conformance suite demands that it shows
+RECOMMENDED = {
+    "rounds": 100,
+    "method_options": {"estimator": "finite_differences", "learning_rate": 0.1},
+    "evaluation_events": 300_000,
+}
+
+
+class Config(BaseModel):
+    """Options of the benchmark."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: Literal["code", "paper"] = Field("code", description="Ranges of the inputs")
+    n_samples: int = Field(3_000, gt=0, description="Samples in an evaluation")
+
+
+class _Hump:
+    """The loss of each sample."""
+
+    def __init__(self, config: Config) -> None:
+        self.ranges = INPUTS[config.variant]
+
+    def __call__(
+        self, design: Design, n_events: int, rng: torch.Generator
+    ) -> Float[Tensor, " n_events"]:
+        a, b = design["a"], design["b"]
+        h = 2 * a**2 - 1.05 * a**4 + a**6 / 6 + a * b + b**2
+        uniform = torch.rand(3, n_events, generator=rng, dtype=a.dtype)
+        normal = torch.randn(2, n_events, generator=rng, dtype=a.dtype)
+        first, second = (
+            low + (high - low) * u for (low, high), u in zip(self.ranges, uniform[:2], strict=True)
+        )
+        probability = a.abs() / (a.abs() + b.abs())
+        x = torch.where(uniform[2] < probability, first, second)
+        y = x * h + normal.sum(0)
+        return torch.sigmoid(y - 10) - torch.sigmoid(y)
+
+
+def build(config: Config) -> FunctionProblem:
+    """The design problem that `config` describes."""
+    space = DesignSpace(
+        [
+            Continuous("a", 2.0, Real(), description="First argument of h"),
+            Continuous("b", 0.0, Real(), description="Second argument of h"),
+        ]
+    )
+    return FunctionProblem(
+        space,
+        _Hump(config),
+        n_events=config.n_samples,
+        chunk_size=3_000,
+        objective_name="mean loss",
+    )

@@ -1,0 +1,188 @@
+r"""Muon-scattering scanner: where to put tracking panels, how large, how good.
+
+Panels above and below a volume track cosmic-ray muons; what scatters them is inferred from the
+tracks. Design parameters: `panel_x`, `panel_y`, `upper_z`, `lower_z` [m], the share of the budget
+of each panel `panel_cost` (or its edges `panel_span` [m]), `panel_resolution` [m] and
+`panel_efficiency`. Objective: the error of the fill height of a ladle furnace [m]
+(task `ladle`), or of the logarithm of the radiation length of each voxel (task `image`), after a
+linear correction; at a fixed budget, or with a soft budget term.
+
+References:
+    T. Dorigo et al., arXiv:2203.13818, section 4.3; G. C. Strong et al., Mach. Learn.: Sci.
+    Technol. 5 (2024) 035002.
+"""
+
+__all__ = ["Config", "build"]
+
+import functools
+import math
+
+from detopt.design import DesignSpace
+from detopt.errors import ConfigError
+from detopt.pipeline import Analysis, Objective, Pipeline, Simulator, Source
+from detopt.random import Seed
+from detopt.usecases.muon_scanner.calibration import (
+    Budget,
+    CalibratedError,
+    CalibrationRows,
+    PredictedError,
+)
+from detopt.usecases.muon_scanner.config import Config
+from detopt.usecases.muon_scanner.diagnostics import predicted_against_true
+from detopt.usecases.muon_scanner.flow import Estimates, Readout, Scans
+from detopt.usecases.muon_scanner.image_task import ImageAnalysis
+from detopt.usecases.muon_scanner.ladle_task import FillAnalysis
+from detopt.usecases.muon_scanner.panels import ScannerCost
+from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
+from detopt.usecases.muon_scanner.sources import (
+    BlockSource,
+    CatalogueSource,
+    MuonBeam,
+    MuonSource,
+)
+from detopt.usecases.muon_scanner.space import baselines, design_space, view
+from detopt.usecases.muon_scanner.tracking import TrackReconstruction
+from detopt.usecases.muon_scanner.transport import Medium
+from detopt.usecases.muon_scanner.volumes import Grid, Volumes, blocks, ladle, load_volumes
+
+CHUNK_MUONS = 16_000  # muons simulated at once: the working set stays in cache
+RECOMMENDED = {
+    "rounds": 250,
+    "method_options": {"learning_rate": 0.1},
+    "evaluation_events": 4_000,
+}
+CHECK_EVENTS = 16  # scans: noise is shared by both gradients of the check
+LADLE_MARGIN_ANGLE = math.radians(15)  # the published starting area reaches this far sideways
+
+
+def build(config: Config) -> Pipeline:
+    """The design problem that `config` describes.
+
+    Raises:
+        ConfigError: The volume or the start is unusable.
+    """
+    volumes = _volumes(config)
+    space = design_space(config, volumes.grid)
+    muons = MuonSource(_beam(config, volumes.grid), volumes.grid)
+    n_muons = config.n_muons
+    if config.exposure is not None:
+        n_muons = max(1, round(muons.rate * config.exposure))
+    n_kinds = len(volumes) if config.volume is not None or config.task == "ladle" else 1
+    per_chunk = max(1, CHUNK_MUONS // n_muons)
+    chunk_size = max(n_kinds, per_chunk - per_chunk % n_kinds)
+    return _pipeline(config, volumes, space, muons, n_muons, chunk_size)
+
+
+def _pipeline(
+    config: Config,
+    volumes: Volumes,
+    space: DesignSpace,
+    muons: MuonSource,
+    n_muons: int,
+    chunk_size: int,
+) -> Pipeline:
+    medium = Medium(
+        volumes.grid,
+        volumes.materials,
+        config.step,
+        config.material_samples,
+        config.loses_energy,
+    )
+    source = _source(config, volumes, medium, muons, n_muons)
+    is_ladle = config.task == "ladle"
+    n_values = 1 if is_ladle else volumes.voxels[0].numel()
+    soft_budget = config.budget if config.budget_mode == "soft" else None
+    cost = ScannerCost(config.n_above)
+    budget = Budget(cost, soft_budget)
+    judge = CalibratedError(budget, n_values)
+    middle = (volumes.grid.low[2] + volumes.grid.high[2]) / 2
+
+    def pipeline(
+        simulator: Simulator[Scans, Readout],
+        objective: Objective[CalibrationRows],
+        hard: Pipeline | None,
+    ) -> Pipeline:
+        window = None if hard is None else config.quantile_window
+        analysis: Analysis[Estimates, Scans, CalibrationRows] = (
+            FillAnalysis(volumes.grid, window) if is_ladle else ImageAnalysis(volumes)
+        )
+        return Pipeline(
+            space=space,
+            source=source,
+            simulator=simulator,
+            reconstruction=TrackReconstruction(middle),
+            analysis=analysis,
+            objective=objective,
+            hard=hard,
+            n_events=config.n_scans,
+            chunk_size=chunk_size,
+            baselines=baselines(config, space, volumes.grid),
+            price=cost,
+            objective_name=(
+                "error of the fill height [m]" if is_ladle else "error of ln(radiation length)"
+            ),
+            view=functools.partial(view, config, volumes),
+            diagnostics=functools.partial(predicted_against_true, task=config.task),
+        )
+
+    soft = SoftSimulator(config.n_above, config.smoothness)
+    hard = pipeline(HardSimulator(config.n_above), judge, None)
+    return pipeline(soft, PredictedError(budget) if is_ladle else judge, hard)
+
+
+def _volumes(config: Config) -> Volumes:
+    """The volumes to scan; for generated blocks one example that carries grid and materials."""
+    if config.volume is not None:
+        volumes = load_volumes(config.volume)
+        if config.task == "ladle" and (volumes.target is None or len(volumes) < 2):
+            raise ConfigError(
+                f"The task `ladle` needs several volumes with a `target` (fill height) each; "
+                f"{config.volume} has {len(volumes)} and "
+                f"{'no' if volumes.target is None else 'a'} target."
+            )
+        return volumes
+    if config.task == "ladle":
+        return ladle()
+    grid = _image_grid(config.voxel_size)
+    rng = Seed("example volume").generator()
+    return blocks(grid, 1, rng, size=_block_size(grid), filling=config.filling, block=config.block)
+
+
+def _image_grid(voxel: float) -> Grid:
+    """The published 1 x 1 x 0.6 m volume, in voxels of the edge `voxel`."""
+    shape = tuple(round(length / voxel) for length in (1.0, 1.0, 0.6))
+    if any(abs(n * voxel - size) > 1e-6 for n, size in zip(shape, (1, 1, 0.6), strict=True)):
+        raise ConfigError(f"`voxel_size` must divide 1 m and 0.6 m, got {voxel:g} m.")
+    return Grid((0.0, 0.0, 0.4), (voxel, voxel, voxel), (shape[0], shape[1], shape[2]))
+
+
+def _block_size(grid: Grid) -> tuple[int, int, int]:
+    """A block of 0.4 x 0.4 x 0.2 m in voxels."""
+    x, y, z = (
+        max(1, round(size / voxel)) for size, voxel in zip((0.4, 0.4, 0.2), grid.voxel, strict=True)
+    )
+    return x, y, z
+
+
+def _beam(config: Config, grid: Grid) -> MuonBeam:
+    top = grid.high[2] + config.reach
+    margin = config.margin
+    if margin is None:
+        drop = top - grid.low[2] + grid.voxel[2]
+        margin = drop * math.tan(LADLE_MARGIN_ANGLE) if config.task == "ladle" else 0.0
+    return MuonBeam(
+        flux=config.flux,
+        momentum=config.momentum,
+        max_zenith=config.max_zenith,
+        height=top,
+        margin=margin,
+        crossing=config.crossing,
+    )
+
+
+def _source(
+    config: Config, volumes: Volumes, medium: Medium, muons: MuonSource, n_muons: int
+) -> Source[Scans]:
+    if config.volume is not None or config.task == "ladle":
+        return CatalogueSource(volumes, medium, muons, n_muons)
+    return BlockSource(medium, _block_size(volumes.grid), muons, n_muons)

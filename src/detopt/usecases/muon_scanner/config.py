@@ -1,0 +1,84 @@
+"""Options of the muon scanner."""
+
+__all__ = ["Config"]
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from detopt.units import Angle, Duration, Energy, Length, Number
+
+PositiveLength = Annotated[Length, Field(gt=0)]
+
+
+class Config(BaseModel):
+    """Options of the use case; lengths in metres, energies in GeV, or texts with units."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Literal["ladle", "image"] = Field("ladle", description="What the scanner shall find out")
+    volume: Path | None = Field(None, description="npz file of volumes; None makes them")
+    voxel_size: PositiveLength = Field(0.1, description="Edge of a voxel of generated volumes [m]")
+    block: str = Field("Pb", description="Material of the block (task `image`)")
+    filling: str = Field("water", description="Material around the block (task `image`)")
+
+    n_muons: int = Field(1_000, gt=0, description="Muons that cross the volume in a scan")
+    exposure: Duration | None = Field(
+        None, gt=0, description="Time of a scan [s]; sets `n_muons` from the absolute rate"
+    )
+    flux: Literal["guan", "shukla_sankrith"] = Field("guan", description="Model of the muon flux")
+    momentum: Energy | None = Field(
+        5.0, gt=0, description="Momentum of all muons [GeV/c]; null for the spectrum"
+    )
+    max_zenith: Angle = Field(
+        math.radians(70), gt=0, lt=math.pi / 2, description="Largest zenith angle [rad]"
+    )
+    margin: Length | None = Field(
+        None, ge=0, description="Reach of the muons' starting area beyond the volume [m]"
+    )
+    crossing: bool = Field(True, description="Keep only muons that leave through the bottom")
+    energy_loss: bool | None = Field(
+        None, description="Muons lose energy; by default not in the published task `ladle`"
+    )
+    step: PositiveLength | None = Field(None, description="Height of a transport step [m]")
+    material_samples: int = Field(4, ge=1, description="Material look-ups in a transport step")
+
+    n_above: int = Field(4, ge=2, description="Panels above the volume")
+    n_below: int = Field(4, ge=2, description="Panels below the volume")
+    reach: PositiveLength = Field(0.4, description="Room for panels above and below [m]")
+    clearance: PositiveLength = Field(0.005, description="Smallest distance between panels [m]")
+    upper_z: tuple[Length, ...] | None = Field(None, description="Start heights above [m], falling")
+    lower_z: tuple[Length, ...] | None = Field(None, description="Start heights below [m], falling")
+    center: tuple[Length, Length] = Field((0.0, 0.0), description="Start of all centers, x, y [m]")
+    resolution: PositiveLength = Field(1e-4, description="Resolution of a coordinate [m]")
+    efficiency: Number = Field(0.9, gt=0, lt=1, description="Probability of a hit in a panel")
+    smoothness: PositiveLength = Field(0.05, description="Width of the panels' soft edges [m]")
+    quantile_window: Number = Field(
+        0.08, gt=0, lt=0.15, description="Half width of smooth quantiles, in levels"
+    )
+
+    budget: Number = Field(6.0, gt=0, description="Cost of all panels; 1 is a standard m2")
+    budget_mode: Literal["fixed", "soft"] = Field(
+        "fixed", description="Spend the budget exactly, or punish its excess"
+    )
+    free: tuple[str, ...] = Field(
+        (), description="Parameters to free: panel_resolution, panel_efficiency"
+    )
+    n_scans: int = Field(64, gt=0, description="Scans in an evaluation")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        for name, heights, n in (
+            ("upper_z", self.upper_z, self.n_above),
+            ("lower_z", self.lower_z, self.n_below),
+        ):
+            if heights is not None and len(heights) != n:
+                raise ValueError(f"`{name}` must hold {n} heights, got {len(heights)}")
+        return self
+
+    @property
+    def loses_energy(self) -> bool:
+        """Whether energy loss is switched on."""
+        return self.task != "ladle" if self.energy_loss is None else self.energy_loss
