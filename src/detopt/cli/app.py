@@ -1,0 +1,235 @@
+"""The commands of `detopt`."""
+
+__all__ = ["app", "run_app"]
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from detopt.cli import output
+from detopt.cli.options import (
+    Debug,
+    Json,
+    Options,
+    read_options,
+    repeat_lists,
+    split_options,
+)
+from detopt.cli.physics import physics
+from detopt.errors import DetoptError
+
+app = typer.Typer(
+    help="Optimize the design of physics instruments.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="Name, or path of its file")]
+RunName = Annotated[str, typer.Argument(metavar="ID", help="Name below `runs/`, or a folder")]
+FAILED = 2
+INTERRUPTED = 130
+
+
+@app.command("list")
+def list_(json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
+    """Use cases and methods, one line each."""
+    from detopt import optimizers, usecases
+
+    cases = [{"name": n, "summary": usecases.load(n).summary} for n in usecases.names()]
+    methods = [
+        {"name": name, "summary": (kind.__doc__ or "").partition("\n")[0]}
+        for name, kind in optimizers.METHODS.items()
+    ]
+    output.listing({"use_cases": cases, "methods": methods}, json)
+
+
+@app.command()
+def run(
+    use_case: Annotated[
+        str, typer.Argument(metavar="USECASE", help="Use case, or a study in a YAML file")
+    ],
+    option: Options = [],  # noqa: B006 (typer copies it)
+    method: Annotated[str | None, typer.Option(help="Optimizer; see `detopt list`")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of the optimizer")] = None,
+    events: Annotated[int | None, typer.Option(help="Events in an evaluation")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; same result")] = None,
+    freeze: Annotated[list[str], typer.Option(help="Parameter or group to keep")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder of the run")] = None,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Optimize a use case, judge the result independently and write a report."""
+    from detopt import usecases
+    from detopt.api import Study
+    from detopt.runtime import StudyConfig, load_study
+
+    given = {
+        "method": method,
+        "rounds": rounds,
+        "events": events,
+        "seed": seed,
+        "workers": workers,
+        "freeze": freeze or None,
+    }
+    options = read_options(option)
+    if Path(use_case).suffix in {".yaml", ".yml"}:
+        base = load_study(Path(use_case))
+        data = base.model_dump()
+        name = data.pop("use_case")
+        settings = split_options(options, set(usecases.load(name).config.model_fields))
+        if method is not None and method != base.method:
+            data["method_options"] = {}
+        for key in ("options", "method_options"):
+            settings[key] = {**data[key], **settings.get(key, {})}
+        settings = {**data, **settings}
+    else:
+        name = use_case
+        settings = split_options(options, set(usecases.load(name).config.model_fields))
+    settings |= {key: value for key, value in given.items() if value is not None}
+    study = Study.from_config(StudyConfig.make(name, **settings), out)
+    _finish(study, json)
+
+
+@app.command()
+def resume(identifier: RunName, json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
+    """Go on with a run that was interrupted, to the same bits."""
+    from detopt.api import Study
+
+    _finish(Study.resume(output.run_folder(identifier)), json)
+
+
+def _finish(study: Any, json: bool) -> None:
+    try:
+        result = study.run()
+    except KeyboardInterrupt:
+        output.say(f"Stopped. Go on with: detopt resume {study.folder}")
+        raise typer.Exit(INTERRUPTED) from None
+    output.result(result, study.folder, json)
+
+
+@app.command()
+def check(
+    use_case: UseCaseName,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Only the gradients, parameter by parameter")
+    ] = False,
+    option: Options = [],  # noqa: B006
+    estimator: Annotated[str, typer.Option(help="Gradient estimator to check")] = "pathwise",
+    events: Annotated[int | None, typer.Option(help="Events in an evaluation")] = None,
+    repeats: Annotated[int, typer.Option(help="Repetitions with fresh random numbers")] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the check")] = 0,
+    freeze: Annotated[list[str], typer.Option(help="Parameter or group to leave out")] = [],  # noqa: B006
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Run the conformance suite on a use case; exit with 1 if it fails."""
+    from detopt import optimizers, usecases
+    from detopt.errors import NotFoundError
+
+    options = read_options(option)
+    if not gradients:
+        from detopt.testing import conformance
+
+        if options:  # the user's mistakes are no finding about the use case
+            usecases.load(use_case).build(options)
+        findings = output.findings(conformance(use_case, options), json)
+        raise typer.Exit(0 if all(finding.passed for finding in findings) else 1)
+
+    from detopt.gradients import Verdict, check_gradients
+
+    if estimator not in optimizers.ESTIMATORS:
+        known = ", ".join(optimizers.ESTIMATORS)
+        raise NotFoundError(f"No gradient estimator `{estimator}`. There are: {known}.")
+    case = usecases.load(use_case)
+    problem = case.build(options)
+    if freeze:
+        problem = problem.with_space(problem.space.freeze(*freeze))
+    with output.counter("checking gradients") as progress:
+        checks = check_gradients(
+            problem,
+            optimizers.ESTIMATORS[estimator](),
+            seed=seed,
+            n_repeats=repeats,
+            n_events=case.check_events if events is None else events,
+            progress=progress,
+        )
+    output.gradient_table(checks, json)
+    raise typer.Exit(0 if all(item.verdict is Verdict.AGREES for item in checks) else 1)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the use case, a Python identifier")],
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Write a commented one-file use case that runs."""
+    from detopt.cli.template import write_template
+
+    output.created(write_template(name, Path.cwd()), json)
+
+
+@app.command()
+def show(identifier: RunName, json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
+    """What a run is, and what it found."""
+    from detopt.runtime import RunStore, load_result, load_study
+
+    folder = output.run_folder(identifier)
+    store = RunStore(folder)
+    finished = (folder / "result.json").is_file()
+    data = {
+        "study": store.id,
+        "status": store.status,
+        "folder": str(folder),
+        "config": load_study(folder / "study.yaml").model_dump(mode="json"),
+        "rounds": len(store.rounds()),
+        "result": load_result(folder) if finished else None,
+    }
+    output.shown(data, json)
+
+
+@app.command("list-runs")
+def list_runs(
+    runs: Annotated[Path, typer.Option(help="Folder of the runs")] = Path("runs"),
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """All runs, one line each."""
+    output.runs(runs, json)
+
+
+@app.command()
+def report(identifier: RunName, json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
+    """Write a run's report again."""
+    from detopt.reports import write_report
+
+    output.created(write_report(output.run_folder(identifier)), json)
+
+
+app.command()(physics)
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run a command; an error of the user's becomes one line and exit code 2."""
+    try:
+        code = app(repeat_lists(arguments) or ["--help"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("Stopped.\n")
+        return INTERRUPTED
+    except Exception as error:
+        if "--debug" in arguments or not isinstance(error, DetoptError | _usage_error()):
+            raise
+        message = getattr(error, "format_message", error.__str__)()
+        sys.stderr.write(f"Error: {' '.join(message.split())}\n")
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error() -> type[Exception]:
+    """What typer raises for a wrong command line; the class has no public name of its own."""
+    kind = typer.BadParameter.__mro__[1]
+    assert issubclass(kind, Exception)
+    return kind

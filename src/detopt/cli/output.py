@@ -1,0 +1,224 @@
+"""What commands print: tables for people, or one JSON document."""
+
+__all__ = [
+    "counter",
+    "created",
+    "findings",
+    "gradient_table",
+    "listing",
+    "result",
+    "run_folder",
+    "runs",
+    "say",
+    "shown",
+]
+
+import contextlib
+import json as json_module
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from detopt.errors import CheckpointError, NotFoundError
+
+if TYPE_CHECKING:
+    from detopt.gradients import GradientCheck
+    from detopt.testing import Finding
+
+COLORS = {"agrees": "green", "biased": "red", "zero where it should not be": "red"}
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _line(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def document(data: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json_module.dumps(_plain(data), indent=2) + "\n")
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
+
+
+def run_folder(identifier: str) -> Path:
+    """The folder of a run, by its path or by its name below `runs/`."""
+    for folder in (Path(identifier), Path("runs") / identifier):
+        if folder.is_dir():
+            return folder
+    known = [path.parent.name for path in sorted(Path("runs").glob("*/study.sqlite"))]
+    there = f"There are: {', '.join(known)}." if known else "There is none below `runs/`."
+    raise NotFoundError(f"No run `{identifier}`. {there}")
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(title=escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def listing(data: Mapping[str, list[dict[str, str]]], json: bool) -> None:
+    """Use cases and methods."""
+    if json:
+        document(data)
+        return
+    for title, rows in data.items():
+        _table(
+            title.replace("_", " "), ("name", ""), [(row["name"], row["summary"]) for row in rows]
+        )
+
+
+def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
+    """What a study found."""
+    if json:
+        document({**data, "folder": str(folder)})
+        return
+    rows = []
+    for name in ("start", "baseline", "final"):
+        objective = data["objective"][name]
+        if objective is None:
+            continue
+        label = name if name != "baseline" else f"baseline ({data['best_baseline']})"
+        cost = data["cost"][name]
+        rows.append(
+            (
+                label,
+                f"{objective['value']:.5g}",
+                f"[{objective['low']:.5g}, {objective['high']:.5g}]",
+                "" if cost is None else f"{cost:.5g}",
+            )
+        )
+    _table(
+        f"{data['objective_name']}, {data['evaluation_events']} fresh events",
+        ("design", "objective", "95 % interval", "cost"),
+        rows,
+    )
+    _line(f"Report: {folder / 'report.html'}")
+
+
+def findings(items: "Iterable[Finding]", json: bool) -> "list[Finding]":
+    """Findings of the conformance suite, as they come."""
+    console = Console(stderr=json)
+    kept = []
+    for item in items:
+        kept.append(item)
+        mark = "[green]passed[/]" if item.passed else "[red]FAILED[/]"
+        console.print(f"{mark}  {item.check}" + (f": {escape(item.detail)}" if item.detail else ""))
+    if json:
+        document([vars(item) for item in kept])
+    return kept
+
+
+def gradient_table(checks: "Sequence[GradientCheck]", json: bool) -> None:
+    """The gradient check, a row a parameter."""
+    if json:
+        document([check.as_dict() for check in checks])
+        return
+    _table(
+        "gradient per unit of theta",
+        ("parameter", "estimate", "std error", "differences", "std error", "z", "verdict"),
+        [
+            (
+                escape(check.name),
+                f"{check.estimate:.4g}",
+                f"{check.std_error:.1g}",
+                f"{check.reference:.4g}",
+                f"{check.reference_error:.1g}",
+                f"{check.z:.1f}",
+                f"[{COLORS.get(check.verdict, 'yellow')}]{check.verdict}[/]",
+            )
+            for check in checks
+        ],
+    )
+
+
+@contextlib.contextmanager
+def counter(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def created(path: Path, json: bool) -> None:
+    """A file that was written."""
+    if json:
+        document({"path": str(path)})
+    else:
+        _line(f"Wrote {path}")
+
+
+def shown(data: Mapping[str, Any], json: bool) -> None:
+    """What a run is."""
+    if json:
+        document(data)
+        return
+    config = data["config"]
+    _table(
+        f"{data['study']}: {data['status']}",
+        ("setting", ""),
+        [
+            ("folder", data["folder"]),
+            *((key, str(value)) for key, value in config.items()),
+            ("rounds done", f"{data['rounds']} of {config['rounds']}"),
+        ],
+    )
+    if data["result"] is not None:
+        result(data["result"], Path(data["folder"]), json=False)
+
+
+def runs(folder: Path, json: bool) -> None:
+    """All runs below a folder."""
+    from detopt.runtime import RunStore, load_result
+
+    rows = []
+    for path in sorted(folder.glob("*/study.sqlite")):
+        value = None
+        try:
+            store = RunStore(path.parent)
+            status, rounds = store.status, len(store.rounds())
+            if status == "finished":
+                value = load_result(path.parent)["objective"]["final"]["value"]
+        except CheckpointError:
+            status, rounds = "damaged", 0
+        rows.append(
+            {"study": path.parent.name, "status": status, "rounds": rounds, "objective": value}
+        )
+    if json:
+        document(rows)
+        return
+    _table(
+        f"runs below {folder}",
+        ("run", "status", "rounds", "objective"),
+        [
+            (
+                str(row["study"]),
+                str(row["status"]),
+                str(row["rounds"]),
+                "" if row["objective"] is None else f"{row['objective']:.5g}",
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,165 @@
+"""What a study is, as a file that starts it again."""
+
+__all__ = ["StudyConfig", "load_study", "save_study"]
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detopt import usecases
+from detopt.errors import ConfigError
+from detopt.optimizers import METHODS
+
+DEFAULT_ROUNDS = 100
+DEFAULT_EVALUATION = 4_000
+
+
+class StudyConfig(BaseModel):
+    """One study: a use case with options, a method, and how long and where it runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use_case: str = Field(description="Name of a use case, or path of its file")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the use case")
+    method: str = Field("adam", description="Optimizer")
+    method_options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the optimizer"
+    )
+    rounds: int = Field(DEFAULT_ROUNDS, ge=1, description="Rounds of ask, evaluate and tell")
+    events: int | None = Field(None, ge=1, description="Events in an evaluation; null: its own")
+    seed: int = Field(0, ge=0, description="Seed of all random numbers")
+    workers: int = Field(1, ge=1, description="Processes; they do not change the result")
+    freeze: list[str] = Field(default_factory=list, description="Parameters or groups to freeze")
+    evaluation_events: int = Field(
+        DEFAULT_EVALUATION, ge=2, description="Events of the independent re-evaluation"
+    )
+
+    @classmethod
+    def make(cls, use_case: str, **settings: Any) -> "StudyConfig":
+        """A checked study; what is not given, or None, is what the use case recommends.
+
+        Its recommended options of the method hold where the method is the recommended one, each
+        unless it is given.
+
+        Raises:
+            ConfigError: A setting is unknown or unusable, or there is no such method.
+            NotFoundError: No such use case.
+        """
+        given = {key: value for key, value in settings.items() if value is not None}
+        merged = {**usecases.load(use_case).recommended, **given}
+        merged["method_options"] = _method_options(use_case, given)
+        return cls._checked(use_case, merged)
+
+    @classmethod
+    def _checked(cls, use_case: str, settings: Mapping[str, Any]) -> "StudyConfig":
+        unknown = [str(key) for key in settings if key not in cls.model_fields]
+        if unknown:
+            known = ", ".join(cls.model_fields)
+            raise ConfigError(f"No setting `{unknown[0]}` of a study. There are: {known}.")
+        try:
+            config = cls(**{**settings, "use_case": use_case})
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from error
+        if config.method not in METHODS:
+            raise ConfigError(f"No method `{config.method}`. There are: {', '.join(METHODS)}.")
+        usecases.load(use_case).configure(config.options)
+        return config
+
+
+def load_study(path: Path, complete: bool = False) -> StudyConfig:
+    """The study in a YAML file; paths in it are relative to the file.
+
+    Args:
+        path: The file.
+        complete: Whether it says everything, as the file of a run does: what the use case
+            recommends is not looked at then.
+
+    Raises:
+        ConfigError: The file is missing or is no study.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"Cannot read the study {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The study {path} is no YAML: {error}") from error
+    if not isinstance(data, dict) or "use_case" not in data:
+        raise ConfigError(f"The study {path} must be a mapping with the key `use_case`.")
+    name = str(data.pop("use_case"))
+    if (path.parent / name).is_file():
+        name = str((path.parent / name).resolve())
+    options = data.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"`options` in {path} must be a mapping, got {options!r}.")
+    data["options"] = _resolve(name, dict(options), path.parent)
+    try:
+        if complete:
+            return StudyConfig._checked(name, data)
+        return StudyConfig.make(name, **{str(key): value for key, value in data.items()})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def save_study(config: StudyConfig, folder: Path) -> Path:
+    """Write `study.yaml` with copies of its input files, so that the folder suffices."""
+    data = config.model_dump(mode="json")
+    for key in path_options(config.use_case):
+        if data["options"].get(key) is not None:
+            data["options"][key] = _copy(Path(data["options"][key]), folder)
+    if Path(config.use_case).suffix == ".py":
+        data["use_case"] = _copy(Path(config.use_case), folder)
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def _copy(source: Path, folder: Path) -> str:
+    if not source.is_file():
+        raise ConfigError(f"The input file {source} does not exist.")
+    inputs = folder / "inputs"
+    inputs.mkdir(exist_ok=True)
+    target = inputs / source.name
+    if target.exists() and target.read_bytes() != source.read_bytes():
+        raise ConfigError(f"Two input files are called {source.name}. Rename one of them.")
+    if source.resolve() != target.resolve():
+        shutil.copyfile(source, target)
+    return f"inputs/{source.name}"
+
+
+def _resolve(use_case: str, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    for key in path_options(use_case):
+        value = options.get(key)
+        if isinstance(value, str) and not Path(value).is_absolute():
+            options[key] = str((folder / value).resolve())
+    return options
+
+
+def path_options(use_case: str) -> list[str]:
+    """The options of a use case that name a file."""
+    fields = usecases.load(use_case).config.model_fields
+    return [
+        name
+        for name, info in fields.items()
+        if info.annotation is Path or Path in get_args(info.annotation)
+    ]
+
+
+def _method_options(use_case: str, given: Mapping[str, Any]) -> Any:
+    """The method's options: what is given, over what is recommended for that method."""
+    recommended = usecases.load(use_case).recommended
+    usual = recommended.get("method", StudyConfig.model_fields["method"].default)
+    options = given.get("method_options", {})
+    if given.get("method", usual) != usual or not isinstance(options, Mapping):
+        return options
+    return {**recommended.get("method_options", {}), **options}
+
+
+def _explain(error: ValidationError) -> str:
+    return " ".join(
+        f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}, got {item['input']!r}."
+        for item in error.errors()
+    )

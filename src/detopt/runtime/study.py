@@ -1,0 +1,211 @@
+"""The study: one problem, one method, one loop."""
+
+__all__ = ["Study"]
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt import usecases
+from detopt.design import Design
+from detopt.errors import CheckpointError, ConfigError, DesignError, MethodError
+from detopt.optimizers import Optimizer, make
+from detopt.pipeline import Evaluation, Problem
+from detopt.random import Seed
+from detopt.runtime.config import StudyConfig, load_study, path_options, save_study
+from detopt.runtime.executors import Executor, ProblemRecipe, make_executor
+from detopt.runtime.result import Result, conclude
+from detopt.runtime.store import Round, RunStore
+
+Listener = Callable[[str, int, int, "Round | None"], None]
+
+
+class Study:
+    """A design problem, a method, and the folder where its rounds are kept.
+
+    Use `Study.create` for a new one, `Study.resume` for one that was interrupted.
+
+    Args:
+        config: What the study is.
+        problem: The design problem.
+        store: Where rounds are kept.
+        recipe: How worker processes make the problem.
+    """
+
+    def __init__(
+        self, config: StudyConfig, problem: Problem, store: RunStore, recipe: ProblemRecipe
+    ) -> None:
+        self.config = config
+        self.problem = problem
+        self.store = store
+        self.recipe = recipe
+        self.seed = Seed(config.seed)
+        self.optimizer = self._make_optimizer()
+        self.history = store.rounds()
+        state = store.last_state()
+        if state is not None:
+            self.optimizer.load_state_dict(state)
+        if self.optimizer.round != len(self.history):
+            raise CheckpointError(
+                f"{store.folder} is damaged: {len(self.history)} rounds are stored, but the "
+                f"checkpoint is that of round {self.optimizer.round}."
+            )
+
+    @classmethod
+    def create(cls, config: StudyConfig, folder: Path | None = None) -> "Study":
+        """A new study in a new folder, `runs/ID` by default.
+
+        Raises:
+            CheckpointError: The folder holds a run already.
+            DetoptError: Options, method and problem do not fit; nothing is written then.
+        """
+        problem, recipe = _problem(config)
+        make_method(config, problem)
+        fingerprint = _fingerprint(config)
+        study = f"{Path(config.use_case).stem}-{fingerprint[:8]}"
+        target = _free_folder(study) if folder is None else folder
+        store = RunStore.create(target, target.resolve().name, fingerprint)
+        save_study(config, target)
+        return cls(config, problem, store, recipe)
+
+    @classmethod
+    def resume(cls, folder: Path) -> "Study":
+        """The study in `folder`, after its last complete round.
+
+        Raises:
+            CheckpointError: The folder holds no run, or it is damaged or was edited.
+        """
+        store = RunStore(folder)
+        config = load_study(folder / "study.yaml", complete=True)
+        if _fingerprint(config) != store.fingerprint:
+            raise CheckpointError(
+                f"{folder / 'study.yaml'} or one of its input files was changed since the run "
+                "began, so it cannot go on to the same result. Undo the change, or start a new run."
+            )
+        problem, recipe = _problem(config)
+        return cls(config, problem, store, recipe)
+
+    def _make_optimizer(self) -> Optimizer:
+        return make_method(self.config, self.problem)
+
+    def stop(self) -> bool:
+        """Whether the rounds are used up or the method has converged."""
+        return self.optimizer.round >= self.config.rounds or self.optimizer.finished
+
+    def run(self, listener: Listener | None = None) -> Result:
+        """Go on until the end, then re-evaluate start, final and baseline independently.
+
+        Args:
+            listener: Called after each piece of work with what is done, how much of it, and the
+                last round.
+
+        Raises:
+            KeyboardInterrupt: Stopped by the user; the study can be resumed.
+        """
+        with make_executor(self.problem, self.recipe, self.config.workers) as executor:
+            try:
+                self._loop(executor, listener)
+                result = conclude(self, executor, listener)
+            except BaseException:
+                self.store.status = "interrupted"
+                raise
+        self.store.status = "finished"
+        return result
+
+    def _loop(self, executor: Executor, listener: Listener | None) -> None:
+        self.store.status = "running"
+        while not self.stop():
+            begin = time.perf_counter()
+            theta = self.optimizer.theta
+            evaluations = executor.evaluate(self.optimizer.ask(), self.seed)
+            self.optimizer.tell(evaluations)
+            record = self._record(theta, evaluations, time.perf_counter() - begin)
+            self.store.append(record, self.optimizer.state_dict())
+            self.history.append(record)
+            if listener is not None:
+                listener("optimizing", len(self.history), self.config.rounds, record)
+
+    def _record(self, theta: Tensor, evaluations: Sequence[Evaluation], wall_s: float) -> Round:
+        estimate = getattr(self.optimizer, "last_estimate", None)
+        best = min(evaluations, key=lambda e: e.value) if estimate is None else evaluations[0]
+        return Round(
+            number=len(self.history),
+            theta=best.request.theta if estimate is None else theta,
+            value=best.value,
+            std_error=best.std_error,
+            gradient=None if estimate is None else estimate.gradient,
+            gradient_std_error=None if estimate is None else estimate.gradient_std_error,
+            terms=best.terms,
+            n_evaluations=len(evaluations),
+            cpu_s=sum(evaluation.cpu_s for evaluation in evaluations),
+            wall_s=wall_s,
+        )
+
+    @property
+    def designs(self) -> Mapping[str, Design]:
+        """Start, final and the baselines, by name (float64)."""
+        space = self.problem.space
+        final = space.design(self.optimizer.recommend()).detach()
+        return {"start": space.start, "final": final, **self.problem.baselines}
+
+    def theta(self) -> Float[Tensor, " n_free"]:
+        """The recommended point."""
+        return self.optimizer.recommend()
+
+
+def make_method(config: StudyConfig, problem: Problem) -> Optimizer:
+    """The study's optimizer, or an error that says why it does not fit."""
+    options = dict(config.method_options)
+    if config.events is not None:
+        options["n_events"] = config.events
+    if config.method == "cma":
+        options.setdefault("seed", config.seed)
+    try:
+        return make(config.method, problem.space, config.rounds, options)
+    except DesignError as error:
+        raise MethodError(f"The start of the search is unusable: {error}") from error
+
+
+def _problem(config: StudyConfig) -> tuple[Problem, ProblemRecipe]:
+    recipe = ProblemRecipe(config.use_case, config.options, tuple(config.freeze), None)
+    usecases.load(config.use_case)
+    return recipe.make(), recipe
+
+
+def _fingerprint(config: StudyConfig) -> str:
+    """What determines the result: all but the number of workers, and files by what they hold."""
+    data = config.model_dump(mode="json", exclude={"workers"})
+    if Path(config.use_case).suffix == ".py":
+        data["use_case"] = _content(config.use_case)
+    for key in path_options(config.use_case):
+        if data["options"].get(key) is not None:
+            data["options"][key] = _content(data["options"][key])
+    return hashlib.sha256(repr(sorted(_flat(data))).encode()).hexdigest()
+
+
+def _content(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"Cannot read the input file {path}: {error.strerror}.") from error
+
+
+def _flat(data: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(data, dict):
+        return [item for key in data for item in _flat(data[key], f"{prefix}.{key}")]
+    return [(prefix, repr(data))]
+
+
+def _free_folder(study: str) -> Path:
+    """`runs/ID`, with a number behind it where that is taken."""
+    base = Path("runs")
+    for attempt in range(1, 10_000):
+        folder = base / (study if attempt == 1 else f"{study}-{attempt}")
+        if not folder.exists():
+            return folder
+    raise ConfigError(f"{base} holds 10,000 runs of the same study. Clean it up.")

@@ -1,0 +1,472 @@
+"""Studies: the same bits whoever computes them, and nothing lost on the way."""
+
+import json
+import math
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from detopt.errors import CheckpointError, ConfigError, DetoptError, MethodError, NotFoundError
+from detopt.optimizers import METHODS
+from detopt.random import Seed
+from detopt.runtime import RunStore, Study, StudyConfig, load_result
+from detopt.runtime.executors import ProblemRecipe, ProcessExecutor, SerialExecutor
+
+TIMES = {"wall_s", "cpu_s"}
+OPTIONS = {"cma": {"population": 4}, "lbfgsb": {}}
+
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+class StopError(Exception):
+    pass
+
+
+def stopping_after(n_rounds):
+    def listen(what, done, total, record):
+        if what == "optimizing" and done == n_rounds:
+            raise StopError
+
+    return listen
+
+
+def interrupt(study, n_rounds):
+    with pytest.raises(StopError):
+        study.run(stopping_after(n_rounds))
+    return study.store.folder
+
+
+def numbers(study):
+    """Everything that a study found, except the time and its name."""
+    result = load_result(study.store.folder)
+    rounds = [
+        {key: value for key, value in json.loads(record.dumps()).items() if key not in TIMES}
+        for record in study.store.rounds()
+    ]
+    skipped = {*TIMES, "study", "use_case"}
+    return rounds, {key: value for key, value in result.items() if key not in skipped}
+
+
+def finished(study):
+    study.run()
+    return numbers(study)
+
+
+# --- the same bits
+
+
+@every_method
+def test_same_seed_gives_the_same_bits(make, method):
+    settings = {"method": method, "method_options": OPTIONS.get(method)}
+    assert finished(make("one", **settings)) == finished(make("two", **settings))
+
+
+def test_other_seed_gives_other_numbers(make):
+    one, other = finished(make("one")), finished(make("two", seed=1))
+    assert one[1]["theta"] != other[1]["theta"]
+
+
+@pytest.mark.parametrize(("method", "chunk"), [("adam", 25), ("cma", 7)], ids=str)
+def test_two_workers_give_the_same_bits(make, method, chunk):
+    settings = {
+        "method": method,
+        "method_options": OPTIONS.get(method),
+        "options": {"chunk": chunk},
+        "rounds": 2,
+    }
+    assert finished(make("one", **settings)) == finished(make("two", workers=2, **settings))
+
+
+def test_summaries_of_workers_have_the_class_of_the_use_case(make):
+    result = make(workers=2, rounds=1, options={"checks_type": True}).run()
+    assert result.data["rounds"] == 1
+
+
+@every_method
+@pytest.mark.parametrize("n_rounds", [1, 2, 5])
+def test_interrupted_study_goes_on_to_the_same_bits(make, method, n_rounds):
+    settings = {"method": method, "method_options": OPTIONS.get(method)}
+    expected = finished(make("whole", **settings))
+    folder = interrupt(make("part", **settings), n_rounds)
+    resumed = Study.resume(folder)
+    assert len(resumed.history) == n_rounds
+    assert finished(resumed) == expected
+
+
+def test_study_can_be_interrupted_again_and_again(make):
+    expected = finished(make("whole"))
+    folder = make("part").store.folder
+    for n_rounds in range(1, 6):
+        interrupt(Study.resume(folder), n_rounds)
+    assert finished(Study.resume(folder)) == expected
+
+
+def test_study_that_is_interrupted_in_its_conclusion_goes_on(make):
+    expected = finished(make("whole"))
+    study = make("part")
+
+    def listen(what, done, total, record):
+        if what.startswith("re-evaluating final"):
+            raise StopError
+
+    with pytest.raises(StopError):
+        study.run(listen)
+    assert study.store.status == "interrupted"
+    with pytest.raises(CheckpointError, match="has no result yet"):
+        load_result(study.store.folder)
+    assert finished(Study.resume(study.store.folder)) == expected
+
+
+def test_finished_study_concludes_again_to_the_same_bits(make):
+    study = make()
+    expected = finished(study)
+    assert finished(Study.resume(study.store.folder)) == expected
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from detopt.runtime import Study, StudyConfig
+
+def listen(what, done, total, record):
+    if what == "optimizing" and done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Study.create(StudyConfig.make(sys.argv[1]), Path(sys.argv[2])).run(listen)
+"""
+
+
+def test_killed_process_loses_nothing(make, case, tmp_path):
+    expected = finished(make("whole"))
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), case, str(tmp_path / "killed")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    resumed = Study.resume(tmp_path / "killed")
+    assert len(resumed.history) == 3
+    assert finished(resumed) == expected
+
+
+@pytest.mark.parametrize("left", ["checkpoints/round-000003.pt", "checkpoints/round-000003.part"])
+def test_checkpoint_without_its_row_is_made_again(make, left):
+    expected = finished(make("whole"))
+    folder = interrupt(make("part"), 3)
+    (folder / left).write_bytes(b"half a checkpo")  # killed between the file and the row
+    assert finished(Study.resume(folder)) == expected
+
+
+def test_moved_folder_goes_on(make, tmp_path):
+    expected = finished(make("whole"))
+    folder = interrupt(make("part"), 2).rename(tmp_path / "elsewhere")
+    assert finished(Study.resume(folder)) == expected
+
+
+def test_lost_original_of_the_use_case_does_not_matter(make, case):
+    expected = finished(make("whole"))
+    folder = interrupt(make("part"), 2)
+    Path(case).unlink()
+    assert finished(Study.resume(folder)) == expected
+
+
+# --- executors
+
+
+def test_dead_worker_is_reported(make, case):
+    study = make()
+    recipe = ProblemRecipe(case, {}, (), None)
+    with ProcessExecutor(study.problem, recipe, 1) as executor:
+        requests = study.optimizer.ask()
+        expected = SerialExecutor(study.problem).evaluate(requests, Seed(0))
+        assert executor.evaluate(requests, Seed(0))[0].value == expected[0].value
+        for process in executor._pool._processes.values():
+            process.kill()
+            process.join()
+        with pytest.raises(DetoptError, match="worker process died"):
+            executor.evaluate(requests, Seed(0))
+        with pytest.raises(DetoptError, match="worker process died"):
+            executor.evaluate(requests, Seed(0))
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"method_options": {"learning_rat": 1.0}}, MethodError, "does not take these options"),
+        ({"method": "cma", "method_options": {"step": -1.0}}, MethodError, "`step` must be > 0"),
+        ({"options": {"discrete": True}}, MethodError, "discrete parameters layers"),
+        ({"freeze": ["gapp"]}, NotFoundError, "No parameter or group `gapp`"),
+        ({"freeze": ["gap", "shifts"]}, DetoptError, "nothing is left"),
+    ],
+)
+def test_unusable_study_writes_nothing(make, tmp_path, settings, error, message):
+    with pytest.raises(error, match=message):
+        make("run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "result.json", "report.html", "study.sqlite"])
+def test_occupied_folder_is_refused_and_left_alone(make, tmp_path, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).write_text("precious")
+    with pytest.raises(CheckpointError, match="already holds"):
+        make("run")
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "precious"
+
+
+def test_folder_with_other_files_is_no_obstacle(make, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.txt").write_text("precious")
+    make("run")
+    assert (tmp_path / "run" / "log.txt").read_text() == "precious"
+
+
+def test_folder_that_is_a_file_is_refused(make, tmp_path):
+    (tmp_path / "run").write_text("precious")
+    with pytest.raises(CheckpointError, match="Cannot make the folder"):
+        make("run")
+
+
+def test_default_folder_is_named_after_the_study(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, two = (Study.create(StudyConfig.make(case)) for _ in range(2))
+    assert one.store.folder.parent.name == "runs"
+    assert one.store.id.startswith("vector-")
+    assert two.store.id == f"{one.store.id}-2"
+
+
+@every_method
+def test_broken_objective_stops_with_the_reason(make, method):
+    study = make(method=method, method_options=OPTIONS.get(method), options={"broken": True})
+    with pytest.raises(MethodError, match="finite"):
+        study.run()
+    assert study.store.status == "interrupted"
+
+
+def test_frozen_parameter_keeps_its_start(make):
+    study = make(freeze=["shifts"])
+    study.run()
+    final = load_result(study.store.folder)["design"]["final"]
+    assert final["shift"] == [0.1, 0.2]
+    assert final["gap"] != 0.3
+
+
+# --- damage
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def flip(path, position=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(position * len(data))] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "flipped byte of the checkpoint": lambda f: flip(f / "checkpoints/round-000002.pt"),
+    "truncated checkpoint": lambda f: cut(f / "checkpoints/round-000002.pt"),
+    "empty checkpoint": lambda f: (f / "checkpoints/round-000002.pt").write_bytes(b""),
+    "lost checkpoint": lambda f: (f / "checkpoints/round-000002.pt").unlink(),
+    "truncated database": lambda f: cut(f / "study.sqlite"),
+    "empty database": lambda f: (f / "study.sqlite").write_bytes(b""),
+    "lost database": lambda f: (f / "study.sqlite").unlink(),
+    "no database": lambda f: (f / "study.sqlite").write_text("precious" * 1_000),
+    "flipped header": lambda f: flip(f / "study.sqlite", 0.0),
+    "edited round": lambda f: sql(f, "UPDATE rounds SET record = replace(record, '0', '1')"),
+    "lost round": lambda f: sql(f, "DELETE FROM rounds WHERE number = 1"),
+    "lost last round": lambda f: sql(f, "UPDATE rounds SET number = 7 WHERE number = 2"),
+    "lost study": lambda f: sql(f, "DELETE FROM study"),
+    "other version": lambda f: sql(f, "UPDATE study SET format = 99"),
+    "lost table": lambda f: sql(f, "DROP TABLE rounds"),
+    "edited study": lambda f: edit(f / "study.yaml", "seed: 0", "seed: 1"),
+    "edited options": lambda f: edit(f / "study.yaml", "options: {}", "options: {gap: 0.4}"),
+    "edited use case": lambda f: edit(f / "inputs/vector.py", "0.3 * events", "0.4 * events"),
+}
+
+
+def sql(folder, statement):
+    connection = sqlite3.connect(folder / "study.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_run_is_refused_and_left_alone(make, damage):
+    folder = interrupt(make(), 3)
+    damage(folder)
+    before = contents(folder)
+    with pytest.raises(CheckpointError, match=str(folder)):
+        Study.resume(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("position", [i / 13 for i in range(13)])
+def test_flipped_byte_of_the_database_never_changes_the_result(make, whole, position):
+    folder = interrupt(make("part"), 2)
+    flip(folder / "study.sqlite", position)
+    try:
+        resumed = Study.resume(folder)
+        found = finished(resumed)
+    except CheckpointError:
+        return
+    assert found == whole
+
+
+@pytest.fixture
+def whole(make):
+    return finished(make("whole"))
+
+
+def test_missing_study_file_is_refused(make):
+    folder = interrupt(make(), 1)
+    (folder / "study.yaml").unlink()
+    with pytest.raises(ConfigError, match="Cannot read the study"):
+        Study.resume(folder)
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no run: study\.sqlite is missing"):
+        Study.resume(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_on_one_run_are_told_apart(make):
+    folder = interrupt(make(), 1)
+    one, other = Study.resume(folder), Study.resume(folder)
+    one.run()
+    with pytest.raises(CheckpointError, match="Another process"):
+        other.run()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_damaged_result_is_refused(make, text):
+    study = make(rounds=1)
+    study.run()
+    (study.store.folder / "result.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"result\.json is damaged"):
+        load_result(study.store.folder)
+
+
+# --- the store
+
+
+def test_old_checkpoints_are_removed_and_rounds_stay(make):
+    study = make()
+    study.run()
+    kept = sorted(path.name for path in (study.store.folder / "checkpoints").iterdir())
+    assert kept == ["round-000004.pt", "round-000005.pt"]
+    assert [record.number for record in study.store.rounds()] == list(range(6))
+
+
+def test_stored_rounds_keep_every_bit(make):
+    study = make()
+    study.run()
+    stored = RunStore(study.store.folder).rounds()
+    assert [r.dumps() for r in stored] == [r.dumps() for r in study.history]
+    assert all(torch.equal(a.theta, b.theta) for a, b in zip(stored, study.history, strict=True))
+    assert all(
+        torch.equal(a.gradient, b.gradient) for a, b in zip(stored, study.history, strict=True)
+    )
+
+
+def test_status_follows_the_study(make):
+    study = make()
+    assert study.store.status == "running"
+    interrupt(study, 2)
+    assert study.store.status == "interrupted"
+    Study.resume(study.store.folder).run()
+    assert study.store.status == "finished"
+
+
+# --- the result
+
+
+@pytest.fixture
+def result(make):
+    study = make()
+    study.run()
+    return load_result(study.store.folder)
+
+
+def test_result_has_the_promised_keys(result):
+    promised = {
+        "study", "use_case", "method", "seed", "rounds", "evaluations", "wall_s", "cpu_s",
+        "design", "cost", "objective",
+    }  # fmt: skip
+    assert promised <= set(result)
+    names = {"start", "final", "baseline"}
+    assert set(result["design"]) == set(result["cost"]) == set(result["objective"]) == names
+    assert (result["method"], result["seed"], result["rounds"]) == ("adam", 0, 6)
+    assert result["evaluations"] == 6
+    assert result["design"]["start"] == {"gap": 0.3, "shift": [0.1, 0.2]}
+    assert result["cost"]["start"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("name", ["start", "final", "baseline"])
+def test_interval_brackets_its_value(result, name):
+    objective = result["objective"][name]
+    assert objective["low"] < objective["value"] < objective["high"]
+
+
+def test_final_design_beats_the_start(result):
+    assert result["objective"]["final"]["high"] < result["objective"]["start"]["low"]
+    assert result["ratio"]["high"] < 1.0
+
+
+def test_start_has_the_reference_value(result):
+    # noise 3 x 0.3^2, distance 0.3^2 + 0.4^2 + 0.7^2; the small smearing shifts by 0.005
+    expected = math.sqrt(0.27 + 0.295**2 + 0.395**2 + 0.705**2)
+    found = result["objective"]["start"]
+    assert found["value"] == pytest.approx(expected, abs=2 * (found["high"] - found["low"]))
+
+
+def test_result_is_json_without_nan(make):
+    study = make(rounds=1)
+    study.problem.price = None
+    study.run()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (study.store.folder / "result.json").read_text()
+    assert json.loads(text, parse_constant=refuse)["cost"]["start"] is None
+
+
+def test_same_events_judge_every_design(make):
+    study = make(rounds=1)
+    study.problem = study.problem.with_space(study.problem.space)
+    study.problem.baselines = {"twin": study.problem.space.start}
+    study.run()
+    result = load_result(study.store.folder)
+    assert result["objective"]["baseline"] == result["objective"]["start"]
+
+
+def test_study_without_a_baseline_compares_with_the_start(make):
+    study = make(rounds=2)
+    study.problem.baselines = {}
+    study.run()
+    result = load_result(study.store.folder)
+    assert result["objective"]["baseline"] is None
+    assert result["best_baseline"] is None
+    start, final = (result["objective"][name]["value"] for name in ("start", "final"))
+    assert result["ratio"]["value"] == pytest.approx(final / start)
