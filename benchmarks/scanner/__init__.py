@@ -1,0 +1,1 @@
+"""Rows of the muon scanner's benchmark, a module each."""
