@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detopt.physics import energy_loss
-from detopt.physics._octaves import OctaveTable
+from detopt.physics._octaves import OctaveTable, chained
 
 
 def power(exponent):
@@ -77,3 +77,27 @@ def test_many_losses_in_one_layer_are_those_of_few():
     (slope,) = torch.autograd.grad(many[:500].sum(), path, retain_graph=True)
     (expected,) = torch.autograd.grad(few.sum(), path)
     torch.testing.assert_close(slope, expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_table_of_a_table_has_the_value_and_slopes_of_both():
+    inner, outer = power(1.77), power(0.57)
+
+    def both(x, shift):
+        return chained(x, inner, shift, 2.0, outer)
+
+    x, shift = torch.rand(70_000) + 1.0, 0.1 * torch.rand(70_000)
+    expected = (x.double() ** 1.77 - 2.0 * shift.double()) ** 0.57
+    torch.testing.assert_close(both(x, shift).double(), expected, rtol=3e-6, atol=0)
+    few = both(x[:7].requires_grad_(), shift[:7])
+    torch.testing.assert_close(few, both(x, shift)[:7], rtol=0, atol=0)
+
+    by_x, by_shift = torch.func.vmap(torch.func.grad(both, (0, 1)))(x[:7], shift[:7])
+    slope = 0.57 * (x[:7] ** 1.77 - 2 * shift[:7]) ** -0.43
+    torch.testing.assert_close(by_x, slope * 1.77 * x[:7] ** 0.77, rtol=1e-4, atol=0)
+    torch.testing.assert_close(by_shift, -2 * slope, rtol=1e-4, atol=0)
+    ones = torch.ones(7)
+    _, along = torch.func.jvp(both, (x[:7], shift[:7]), (ones, ones))
+    torch.testing.assert_close(along, by_x + by_shift, rtol=1e-4, atol=0)
+    mapped = torch.func.vmap(both, in_dims=(0, None))(x[:7], shift[0])
+    torch.testing.assert_close(mapped, both(x[:7], shift[:1].expand(7)))

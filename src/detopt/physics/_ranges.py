@@ -1,6 +1,6 @@
 """Tables of loss and range against energy, made once for each particle and material."""
 
-__all__ = ["StoppingTables", "energy_of_range", "look_up", "tables"]
+__all__ = ["StoppingTables", "look_up", "residual", "tables"]
 
 import functools
 import math
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.physics._medium import Beam, collision_loss, radiative_loss
-from detopt.physics._octaves import OctaveTable
+from detopt.physics._octaves import OctaveTable, chained
 from detopt.physics._radiative import gauss
 from detopt.physics._spline import UniformSpline
 from detopt.physics.materials import Material
@@ -44,15 +44,32 @@ def look_up(beam: Beam, medium: Material, name: str, x: Float[Tensor, "*batch"])
     return torch.exp(getattr(tables(beam, medium), name)(torch.log(x)))
 
 
-def energy_of_range(beam: Beam, medium: Material, depth: Float[Tensor, "*batch"]) -> Tensor:
-    """Kinetic energy that belongs to a range; 0, with zero gradient, below the table."""
-    if depth.dtype == torch.float32:
-        return _octaves(beam, medium, "energy_of_range", depth.device, True)(depth)
+def residual(
+    beam: Beam,
+    medium: Material,
+    energy: Float[Tensor, "*#batch"],
+    path: Float[Tensor, "*#batch"],
+    density: float,
+) -> Tensor:
+    """Energy left after a path; 0, with zero gradient, where that is below the table.
+
+    Args:
+        beam: What loses energy.
+        medium: Where.
+        energy: Kinetic energy before [GeV].
+        path: Path length in a unit of the caller's.
+        density: Mass thickness of a unit of path [g/cm2].
+    """
+    if energy.dtype == torch.float32:
+        inner = _octaves(beam, medium, "range_of_energy", energy.device)
+        outer = _octaves(beam, medium, "energy_of_range", energy.device, True)
+        return chained(energy, inner, path, density, outer)
     inverse = tables(beam, medium).energy_of_range
     smallest = math.exp(inverse.start)
-    stopped = depth <= smallest
-    energy = torch.exp(inverse(torch.log(torch.where(stopped, smallest, depth))))
-    return torch.where(stopped, torch.zeros_like(depth), energy)
+    left = look_up(beam, medium, "range_of_energy", energy) - density * path
+    stopped = left <= smallest
+    after = torch.exp(inverse(torch.log(torch.where(stopped, smallest, left))))
+    return torch.where(stopped, torch.zeros_like(left), after)
 
 
 @functools.lru_cache(maxsize=64)

@@ -252,9 +252,7 @@ def residual_energy(
     require_positive(kinetic_energy=kinetic_energy)
     beam, medium = _medium.resolve(particle, material)
     energy, length = as_tensors(kinetic_energy, path)
-    depth = _ranges.look_up(beam, medium, "range_of_energy", energy)
-    left = torch.sub(depth, length, alpha=medium.density * CM_PER_METRE)
-    return _ranges.energy_of_range(beam, medium, left)
+    return _ranges.residual(beam, medium, energy, length, medium.density * CM_PER_METRE)
 
 
 def muon_critical_energy(material: str | Material) -> float:

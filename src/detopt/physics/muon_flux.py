@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
 from detopt.physics._numerics import bilinear, interpolate
-from detopt.physics._octaves import CELLS, SHIFTS, cell_of, edges
+from detopt.physics._octaves import INTEGERS, MANTISSA_BITS, cell_of, edges
 from detopt.physics._tensors import TensorLike, as_tensor
 
 Intensity = Callable[[Tensor, Tensor], Tensor]  # (energy, cos_zenith) -> 1/(m2 s sr GeV)
@@ -27,10 +27,11 @@ N_ENERGIES, N_COSINES = 1025, 513  # points of the integration grids
 N_ROWS, N_QUANTILES = 65, 513  # entries of the tables that are sampled
 WARP = 4  # the tables are even in the fourth root of the probability, which resolves the tails
 N_BITS = 31  # of a draw; its probability is cut into cells by octaves, which resolves the tails
-N_CELLS = (N_BITS + 1) * CELLS
+CELL_BITS = 6  # an octave has 2^6 cells
+N_CELLS = (N_BITS + 1) << CELL_BITS
 N_DITHERS = 256  # steps in which a draw falls to one row of a table or the next
-FIRST_CELL = {dtype: int(cell_of(torch.ones((), dtype=dtype))) for dtype in SHIFTS}
-BLOCK = 1 << 16  # muons that are drawn together, so that what is between stays in the cache
+FIRST_CELL = {dtype: int(cell_of(torch.ones((), dtype=dtype), CELL_BITS)) for dtype in INTEGERS}
+BLOCK = 1 << 17  # muons that are drawn together, so that what is between stays in the cache
 
 
 class _Tables(NamedTuple):
@@ -112,13 +113,14 @@ class MuonFlux:
         size = torch.Size((shape,) if isinstance(shape, int) else shape)
         energy = torch.empty(size.numel(), dtype=tables.cosine.dtype, device=rng.device)
         cosine = torch.empty_like(energy)
+        scratch = _Scratch(energy[:BLOCK])
         rows_per_cosine = (N_ROWS - 1) / (1 - math.cos(self.max_zenith))
         for start in range(0, len(energy), BLOCK):
-            block = slice(start, start + BLOCK)
-            first, second = _bits(len(cosine[block]), rng)
-            steep = _chord(tables.cosine, first, None, out=cosine[block])
-            row = torch.add(N_ROWS - 1 - rows_per_cosine, steep, alpha=rows_per_cosine)
-            _chord(tables.energy, second, _dithered(row, first), out=energy[block])
+            steep, block = cosine[start : start + BLOCK], energy[start : start + BLOCK]
+            first, second = scratch.bits(len(steep), rng)
+            scratch.chord(tables.cosine, first, out=steep)
+            rows = scratch.dithered_rows(steep, rows_per_cosine, first)
+            scratch.chord(tables.energy, second, rows, out=block)
         return energy.reshape(size), cosine.reshape(size)
 
     def sample_zenith(self, energy: TensorLike, rng: Generator) -> Tensor:
@@ -148,33 +150,58 @@ class MuonFlux:
         return bilinear(table, row, _roots(energies.shape, rng, table))
 
 
-def _bits(n: int, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Two rows of `n` odd random integers below 2^31, cut from `n` draws."""
-    draws = torch.empty(n, dtype=torch.int64, device=rng.device)
-    draws.random_(-(2**63), None, generator=rng)
-    words = draws.view(torch.int32).bitwise_and_(2**N_BITS - 1).bitwise_or_(1)
-    return words[:n], words[n:]
+class _Scratch:
+    """Room for what is between draws and quantiles, of one block at a time."""
 
+    def __init__(self, like: Float[Tensor, " n"]) -> None:
+        self._draws = torch.empty_like(like, dtype=torch.int64)
+        self._number, self._slope = torch.empty_like(like), torch.empty_like(like)
+        integer = INTEGERS[like.dtype]
+        self._cell, self._steps = (torch.empty_like(like, dtype=integer) for _ in range(2))
+        self._choice = torch.empty_like(like, dtype=torch.int32)
 
-def _dithered(row: Float[Tensor, " m"], bits: Tensor) -> Tensor:
-    """The row of a table below or above each position, at random, times the steps between rows.
+    def bits(self, n: int, rng: Generator) -> tuple[Tensor, Tensor]:
+        """Two rows of `n` odd random integers below 2^31, cut from `n` draws."""
+        draws = self._draws[:n].random_(-(2**63), None, generator=rng)
+        words = draws.view(torch.int32).bitwise_and_(2**N_BITS - 1).bitwise_or_(1)
+        return words[:n], words[n:]
 
-    The mean over the choice is the distribution function linear between the rows.
-    """
-    steps = row.mul_(N_DITHERS).int().add_(bits.bitwise_and(N_DITHERS - 1))
-    return steps.bitwise_and_(-N_DITHERS)
+    def dithered_rows(
+        self, cosine: Float[Tensor, " m"], rows_per_cosine: float, bits: Tensor
+    ) -> Tensor:
+        """The row of a table below or above each cosine, at random, times the steps between rows.
 
+        The mean over the choice is the distribution function linear between the rows.
+        """
+        number, steps, choice = (
+            room[: len(bits)] for room in (self._number, self._steps, self._choice)
+        )
+        scale = rows_per_cosine * N_DITHERS
+        torch.add((N_ROWS - 1) * N_DITHERS - scale, cosine, alpha=scale, out=number)
+        torch.bitwise_and(bits, N_DITHERS - 1, out=choice)
+        return steps.copy_(number).add_(choice).bitwise_and_(-N_DITHERS)
 
-def _chord(
-    table: Float[Tensor, "2 n"], bits: Tensor, steps: Tensor | None, out: Float[Tensor, " m"]
-) -> Float[Tensor, " m"]:
-    """Quantile at a draw: the straight line of its cell, in a row if the table has rows."""
-    draw = bits.to(out.dtype)
-    cell = cell_of(draw).sub_(FIRST_CELL[out.dtype])
-    if steps is not None:
-        cell.add_(steps, alpha=N_CELLS // N_DITHERS)
-    torch.index_select(table[1], 0, cell, out=out)
-    return torch.addcmul(table[0].index_select(0, cell), out, draw, out=out)
+    def chord(
+        self,
+        table: Float[Tensor, "2 n"],
+        bits: Tensor,
+        steps: Tensor | None = None,
+        *,
+        out: Float[Tensor, " m"],
+    ) -> None:
+        """Quantile at each draw: the straight line of its cell, in a row if the table has rows."""
+        number, slope, cell = (
+            room[: len(bits)] for room in (self._number, self._slope, self._cell)
+        )
+        number.copy_(bits)
+        shift = MANTISSA_BITS[out.dtype] - CELL_BITS
+        torch.bitwise_right_shift(number.view(cell.dtype), shift, out=cell)
+        cell.sub_(FIRST_CELL[out.dtype])
+        if steps is not None:
+            cell.add_(steps, alpha=N_CELLS // N_DITHERS)
+        torch.index_select(table[0], 0, cell, out=out)
+        torch.index_select(table[1], 0, cell, out=slope)
+        out.addcmul_(slope, number)
 
 
 def _roots(shape: int | tuple[int, ...], rng: Generator, like: Tensor) -> Tensor:
@@ -214,7 +241,7 @@ def _tables(flux: MuonFlux) -> _Tables:
 
 def _draws() -> Float[Tensor, " n"]:
     """The draws at which the cells begin, and the end of the last one."""
-    return edges(FIRST_CELL[torch.float32], N_CELLS).clamp(max=2**N_BITS)
+    return edges(FIRST_CELL[torch.float32], N_CELLS, CELL_BITS).clamp(max=2**N_BITS)
 
 
 def _chords(quantiles: Float[Tensor, "rows n"]) -> Float[Tensor, "2 m"]:
