@@ -13,6 +13,7 @@ __all__ = [
     "MethodError",
     "MissingExtraError",
     "NotFoundError",
+    "SimulationError",
     "UnitError",
 ]
 
@@ -43,6 +44,10 @@ class MethodError(DetoptError, ValueError):
 
 class NotFoundError(DetoptError, LookupError):
     """A use case, run, material or parameter of that name does not exist."""
+
+
+class SimulationError(DetoptError, RuntimeError):
+    """A simulation crashed, ran out of time, or answered with something unusable."""
 
 
 class CheckpointError(DetoptError, RuntimeError):

@@ -1,7 +1,8 @@
-"""The design theta: parameters, domains, the space of all designs, costs."""
+"""The design theta: parameters, domains, limits, the space of all designs, costs."""
 
 from detopt.design.costs import budget_term
 from detopt.design.domains import Domain, FixedSum, Interval, Ordered, Real
+from detopt.design.limits import Limit
 from detopt.design.parameters import Categorical, Continuous, Integer, Parameter
 from detopt.design.space import Design, DesignSpace
 
@@ -14,6 +15,7 @@ __all__ = [
     "FixedSum",
     "Integer",
     "Interval",
+    "Limit",
     "Ordered",
     "Parameter",
     "Real",

@@ -10,8 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.design.limits import Limit
 from detopt.design.parameters import Parameter
 from detopt.errors import DesignError, NotFoundError
+
+HALVINGS = 30  # of the way back to an allowed design
+PROJECTIONS = 20  # Newton steps towards a limit
+MARGIN = 1e-9  # by which a projection stays below the bound, relative
+ACTIVE = 1e-6  # relative distance from the bound where a limit acts
 
 
 class Design(Mapping[str, Tensor]):
@@ -61,13 +67,18 @@ class DesignSpace:
     Args:
         parameters: What may be chosen; names must differ.
         frozen: Values of the parameters that are held fixed.
+        limits: What a design must keep beside the domains of its parameters.
 
     Raises:
-        DesignError: A name is used twice, or a frozen value breaks its domain.
+        DesignError: A name is used twice, a frozen value breaks its domain, or the start breaks a
+            limit.
     """
 
     def __init__(
-        self, parameters: Sequence[Parameter], frozen: Mapping[str, Tensor] | None = None
+        self,
+        parameters: Sequence[Parameter],
+        frozen: Mapping[str, Tensor] | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         names = [parameter.name for parameter in parameters]
         if len(set(names)) != len(names):
@@ -77,6 +88,9 @@ class DesignSpace:
         self._by_name = {parameter.name: parameter for parameter in parameters}
         for name, value in self.frozen.items():
             self._refuse(self[name], value)
+        self.limits = tuple(limits)
+        if self.limits:
+            self.check(self.start)
 
     def __getitem__(self, name: str) -> Parameter:
         try:
@@ -129,13 +143,15 @@ class DesignSpace:
                 frozen[member] = start[member]
         if len(frozen) == len(self.parameters):
             raise DesignError("All parameters are frozen: nothing is left to optimize.")
-        return DesignSpace(self.parameters, frozen)
+        return DesignSpace(self.parameters, frozen, self.limits)
 
     def unfreeze(self, *names: str) -> "DesignSpace":
         """The space in which the parameters or groups `names` are free again."""
         members = {member for name in names for member in self._members(name)}
         return DesignSpace(
-            self.parameters, {n: v for n, v in self.frozen.items() if n not in members}
+            self.parameters,
+            {n: v for n, v in self.frozen.items() if n not in members},
+            self.limits,
         )
 
     def _members(self, name: str) -> list[str]:
@@ -188,6 +204,92 @@ class DesignSpace:
             raise DesignError(f"The design does not fit its space ({what}).")
         for parameter in self.parameters:
             self._refuse(parameter, design[parameter.name])
+        broken = self._broken_limit(design)
+        if broken is not None:
+            raise DesignError(f"{broken}.")
+
+    def allows(self, theta: Float[Tensor, " n_free"]) -> bool:
+        """Whether the design at `theta` keeps all limits; domains hold by construction."""
+        return not self.limits or self._broken_limit(self.design(theta.detach())) is None
+
+    def admit(
+        self, theta: Float[Tensor, " n_free"], anchor: Float[Tensor, " n_free"] | None = None
+    ) -> Float[Tensor, " n_free"]:
+        """`theta` itself where it is allowed, else the last allowed point on the way to it.
+
+        Args:
+            theta: A proposal.
+            anchor: An allowed point where the way begins; the start of the space by default.
+        """
+        if self.allows(theta):
+            return theta
+        inside = self.theta(self.start) if anchor is None else anchor
+        inside, outside = inside.to(theta), theta.detach()
+        if not self.allows(inside):
+            raise DesignError("The anchor of the way back breaks a limit. Take an allowed design.")
+        for _ in range(HALVINGS):
+            middle = torch.lerp(inside, outside, 0.5)
+            inside, outside = (middle, outside) if self.allows(middle) else (inside, middle)
+        return inside
+
+    def project(
+        self, theta: Float[Tensor, " n_free"], anchor: Float[Tensor, " n_free"] | None = None
+    ) -> Float[Tensor, " n_free"]:
+        """The allowed point near `theta`, on the limit that it breaks.
+
+        Newton steps along the gradient of what is exceeded; where they do not arrive, `admit`.
+
+        Args:
+            theta: A proposal.
+            anchor: An allowed point for `admit`; the start of the space by default.
+        """
+        nearest = theta.detach().clone()
+        for _ in range(PROJECTIONS):
+            if self.allows(nearest):
+                return nearest
+            excess, normals = self._limits(nearest)
+            worst = int(excess.argmax())
+            normal = normals[worst]
+            if not bool(normal.isfinite().all()) or not bool((normal != 0).any()):
+                break
+            nearest = nearest - excess[worst] * normal / normal.square().sum()
+        return self.admit(nearest if bool(nearest.isfinite().all()) else theta.detach(), anchor)
+
+    def along_limits(
+        self, theta: Float[Tensor, " n_free"], gradient: Float[Tensor, " n_free"]
+    ) -> Float[Tensor, " n_free"]:
+        """The gradient without what points across the limits that `theta` lies on.
+
+        A step against it stays on them to first order; it vanishes at a constrained optimum.
+        """
+        if not self.limits:
+            return gradient
+        excess, normals = self._limits(theta.detach())
+        scale = torch.tensor([max(abs(limit.bound), 1e-300) for limit in self.limits])
+        for i in (excess > -ACTIVE * scale).nonzero().flatten().tolist():
+            across = gradient @ normals[i]
+            if across < 0:
+                gradient = gradient - across * normals[i] / normals[i].square().sum()
+        return gradient
+
+    def _limits(self, theta: Float[Tensor, " n_free"]) -> tuple[Tensor, Tensor]:
+        """Excess over each limit with a small margin, and its gradient in theta."""
+        leaf = theta.clone().requires_grad_()
+        with torch.enable_grad():
+            design = self.design(leaf)
+            found = [limit.excess(design) + MARGIN * abs(limit.bound) for limit in self.limits]
+        normals = [
+            torch.autograd.grad(one, leaf, retain_graph=True)[0]
+            if one.requires_grad
+            else torch.zeros_like(theta)
+            for one in found
+        ]
+        return torch.stack(found).detach().to(theta), torch.stack(normals)
+
+    def _broken_limit(self, design: Mapping[str, Tensor]) -> str | None:
+        with torch.no_grad():
+            found = (limit.violation(design) for limit in self.limits)
+            return next((what for what in found if what is not None), None)
 
     @staticmethod
     def _refuse(parameter: Parameter, value: Tensor) -> None:

@@ -48,10 +48,15 @@ class FiniteDifferences(GradientEstimator):
         ]
 
     def combine(self, evaluations: Sequence[Evaluation]) -> GradientEstimate:
-        """Differences; their standard error needs repetitions and is NaN here."""
+        """Differences; their standard error needs repetitions and is NaN here.
+
+        A side that was moved inwards, because the design there is not allowed, counts where it is.
+        """
         center, *sides = evaluations
         values = torch.tensor([side.value for side in sides], dtype=torch.float64).reshape(-1, 2)
-        gradient = (values[:, 0] - values[:, 1]) / (2 * self.step)
+        at = torch.stack([side.request.theta for side in sides]).reshape(len(values), 2, -1)
+        width = (at[:, 0] - at[:, 1]).diagonal()
+        gradient = (values[:, 0] - values[:, 1]) / width
         return GradientEstimate(
             value=center.value,
             value_std_error=center.std_error,

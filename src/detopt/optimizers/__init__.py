@@ -10,6 +10,7 @@ from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.cma_es import CMAES
 from detopt.optimizers.gradient_descent import Adam, StochasticGradientDescent
 from detopt.optimizers.lbfgsb import LBFGSB
+from detopt.pipeline import Problem
 
 __all__ = ["CMAES", "LBFGSB", "Adam", "Optimizer", "StateDict", "StochasticGradientDescent", "make"]
 
@@ -26,7 +27,11 @@ ESTIMATORS: Mapping[str, type[GradientEstimator]] = {
 
 
 def make(
-    method: str, space: DesignSpace, n_rounds: int, options: Mapping[str, Any] | None = None
+    method: str,
+    space: DesignSpace,
+    n_rounds: int,
+    options: Mapping[str, Any] | None = None,
+    problem: Problem | None = None,
 ) -> Optimizer:
     """The optimizer called `method`.
 
@@ -35,6 +40,7 @@ def make(
         space: Design space.
         n_rounds: Rounds that are planned.
         options: Arguments of the optimizer's class; `estimator` by its name.
+        problem: The problem, whose constraints and failures the method must be able to treat.
 
     Raises:
         NotFoundError: No such method or estimator.
@@ -42,6 +48,8 @@ def make(
     """
     if method not in METHODS:
         raise NotFoundError(f"No method `{method}`. There are: {', '.join(METHODS)}.")
+    if problem is not None:
+        _fit(METHODS[method], method, problem)
     arguments = dict(options or {})
     if isinstance(arguments.get("estimator"), str):
         name = arguments["estimator"]
@@ -60,6 +68,22 @@ def make(
         raise MethodError(
             f"The method `{method}` does not take these options: {given} ({error})."
         ) from error
+
+
+def _fit(kind: type[Optimizer], method: str, problem: Problem) -> None:
+    """Refuse what the method would have to ignore."""
+    if problem.constraint_names and not kind.accepts_constraints:
+        names = ", ".join(problem.constraint_names)
+        able = ", ".join(name for name, one in METHODS.items() if one.accepts_constraints)
+        raise MethodError(
+            f"The method `{method}` cannot keep the constraints {names} of the outcome. Take one "
+            f"that can ({able or 'none is installed'}), or put them into the objective."
+        )
+    if problem.on_failure == "skip" and not kind.accepts_failures:
+        raise MethodError(
+            f"The method `{method}` cannot go on after a failed evaluation. Say "
+            "`on_failure='stop'`, or take another method."
+        )
 
 
 def _check(arguments: Mapping[str, Any]) -> None:

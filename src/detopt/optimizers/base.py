@@ -32,8 +32,10 @@ class Optimizer(ABC):
 
     uses_gradients: ClassVar[bool] = False
     accepts_discrete: ClassVar[bool] = False
-    accepts_constraints: ClassVar[bool] = False
-    n_objectives: ClassVar[int] = 1
+    accepts_constraints: ClassVar[bool] = False  # of the outcome, which only simulations tell
+    accepts_limits: ClassVar[bool] = True  # of the space; every proposal is then an allowed design
+    accepts_failures: ClassVar[bool] = True  # evaluations without an answer
+    n_objectives: ClassVar[int] = 1  # the largest number that is treated
 
     def __init__(self, space: DesignSpace, n_rounds: int) -> None:
         if n_rounds < 1:
@@ -43,6 +45,12 @@ class Optimizer(ABC):
             raise MethodError(
                 f"{type(self).__name__} cannot choose the discrete parameters {names}. Freeze "
                 "them, or take a method that can."
+            )
+        if space.limits and not self.accepts_limits:
+            names = ", ".join(limit.name for limit in space.limits)
+            raise MethodError(
+                f"{type(self).__name__} cannot keep the limits of {names}. Take another method, "
+                "such as adam or cma."
             )
         self.space = space
         self.n_rounds = n_rounds

@@ -72,7 +72,7 @@ class CMAES(Optimizer):
         """One population, with common random numbers."""
         return [
             Request(
-                torch.as_tensor(np.array(point), dtype=torch.float64),
+                self.space.project(torch.as_tensor(np.array(point), dtype=torch.float64)),
                 ("round", self.round),
                 n_events=self.n_events,
             )
@@ -88,7 +88,8 @@ class CMAES(Optimizer):
                 "objective at the start, or take a smaller `step`."
             )
         self._learn(values)
-        self.theta = torch.as_tensor(np.array(self._search.mean), dtype=torch.float64)
+        mean = torch.as_tensor(np.array(self._search.mean), dtype=torch.float64)
+        self.theta = self.space.project(mean)
         self.round += 1
 
     def _learn(self, values: list[float]) -> None:

@@ -5,6 +5,7 @@ __all__ = ["Adam", "GradientDescent", "StochasticGradientDescent"]
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from detopt.optimizers.base import Optimizer, StateDict
 from detopt.pipeline.evaluation import Evaluation, Request
 
 AVERAGED = 0.25  # last share of the rounds whose designs are averaged
+MAX_FAILED = 10  # rounds in a row without an answer
 FLOOR = 0.02  # learning rate at the end, as a share of that at the start
 
 
@@ -66,6 +68,7 @@ class GradientDescent(Optimizer):
         self._norms: list[float] = []
         self._average = torch.zeros_like(self.theta)
         self._n_averaged = 0
+        self._n_failed = 0
         self._rule = self._make_rule()
 
     def _make_rule(self) -> torch.optim.Optimizer:
@@ -75,10 +78,23 @@ class GradientDescent(Optimizer):
 
     def ask(self) -> list[Request]:
         """What the gradient estimator needs at theta, with fresh random numbers."""
-        return self.estimator.requests(self.theta, ("round", self.round), self.n_events)
+        wanted = self.estimator.requests(self.theta, ("round", self.round), self.n_events)
+        return [
+            replace(request, theta=self.space.admit(request.theta, self.theta))
+            for request in wanted
+        ]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take a step."""
+        """Take a step; a round with a failed evaluation takes none."""
+        failures = [evaluation.failure for evaluation in evaluations if evaluation.failure]
+        self._n_failed = self._n_failed + 1 if failures else 0
+        if self._n_failed > MAX_FAILED:
+            raise MethodError(
+                f"{MAX_FAILED} rounds in a row had failed evaluations, the last one: {failures[0]}"
+            )
+        if failures:
+            self.round += 1
+            return
         estimate = self.estimator.combine(evaluations)
         self._refuse_broken(estimate)
         self.last_estimate = estimate
@@ -86,9 +102,12 @@ class GradientDescent(Optimizer):
         factor = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in self._rule.param_groups:
             group["lr"] = self.learning_rate * factor
-        self._walker.grad = self._clip(estimate.gradient.to(torch.float64))
+        slope = self.space.along_limits(self.theta, estimate.gradient.to(torch.float64))
+        self._walker.grad = self._clip(slope)
         self._rule.step()
-        self.theta = self._walker.detach().clone()
+        self.theta = self.space.project(self._walker.detach().clone(), self.theta)
+        with torch.no_grad():
+            self._walker.copy_(self.theta)
         self.round += 1
         if self.round > (1 - AVERAGED) * self.n_rounds:
             self._n_averaged += 1
@@ -102,7 +121,9 @@ class GradientDescent(Optimizer):
 
     def recommend(self) -> Float[Tensor, " n_free"]:
         """The average over the last quarter, or the present theta before it."""
-        return self._average.clone() if self._n_averaged else self.theta.clone()
+        if not self._n_averaged:
+            return self.theta.clone()
+        return self.space.project(self._average.clone(), self.theta)
 
     def state_dict(self) -> StateDict:
         """Walk, average and the rule's own state."""
@@ -111,6 +132,7 @@ class GradientDescent(Optimizer):
             "norms": list(self._norms),
             "average": self._average.clone(),
             "n_averaged": self._n_averaged,
+            "n_failed": self._n_failed,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -121,6 +143,7 @@ class GradientDescent(Optimizer):
         self._norms = [float(norm) for norm in state["norms"]]
         self._average = state["average"].clone()
         self._n_averaged = int(state["n_averaged"])
+        self._n_failed = int(state["n_failed"])
 
 
 class Adam(GradientDescent):

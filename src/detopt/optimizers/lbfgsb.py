@@ -39,6 +39,8 @@ class LBFGSB(Optimizer):
     """
 
     uses_gradients = True
+    accepts_limits = False
+    accepts_failures = False
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ __all__ = [
     "Chunk",
     "Evaluation",
     "Request",
+    "after_failure",
     "bootstrap",
     "chunks",
     "combine",
@@ -29,8 +30,9 @@ __all__ = [
 ]
 
 import contextlib
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -38,12 +40,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Design
-from detopt.errors import DomainError
+from detopt.errors import DomainError, SimulationError
 from detopt.pipeline.outcome import Outcome, Summary, merge
 from detopt.pipeline.problem import Problem
 from detopt.random import Seed
 
 N_RETAINED = 4  # chunks whose graphs are kept rather than made twice
+CONSTRAINT, METRIC, OBJECTIVE, ERROR = "constraint:", "metric:", "objective:", "std_error:"
 N_BOOTSTRAP = 64  # resamplings for the standard error of a round: 9 % precise
 
 
@@ -77,9 +80,10 @@ class Evaluation:
         gradient: Pathwise derivative in theta, if asked for.
         gradient_std_error: Its standard error from the scatter over chunks, which is right for an
             objective that is a mean over events, and rough for others; NaN with one chunk.
-        terms: Named terms, cost, constraints and metrics, prefixed by their kind.
+        terms: Named terms, cost, constraints, metrics and objectives, prefixed by their kind.
         n_events: Number of events.
         cpu_s: CPU time [s].
+        failure: Why there is no answer, or empty; the value is NaN then.
     """
 
     request: Request
@@ -90,6 +94,32 @@ class Evaluation:
     terms: dict[str, float] = field(default_factory=dict)
     n_events: int = 0
     cpu_s: float = 0.0
+    failure: str = ""
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """Constraints of the outcome by name; a positive value is a violation."""
+        return _of_kind(self.terms, CONSTRAINT)
+
+    @property
+    def objectives(self) -> dict[str, float]:
+        """All objectives by name, or the only one."""
+        return _of_kind(self.terms, OBJECTIVE) or {"objective": self.value}
+
+    @property
+    def objective_errors(self) -> dict[str, float]:
+        """Their standard errors by name; NaN where nothing tells."""
+        return _of_kind(self.terms, ERROR) or {"objective": self.std_error}
+
+    @classmethod
+    def failed(cls, request: Request, why: str, n_events: int = 0) -> "Evaluation":
+        """The answer to a request that a simulation could not give."""
+        missing = torch.full_like(request.theta, torch.nan) if request.gradient else None
+        return cls(request, math.nan, math.nan, missing, missing, {}, n_events, failure=why)
+
+
+def _of_kind(terms: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {k.removeprefix(prefix): v for k, v in terms.items() if k.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -211,13 +241,31 @@ def bootstrap(
     problem: Problem, summary: Summary, design: Design, seed: Seed, n_samples: int = N_BOOTSTRAP
 ) -> Float[Tensor, " n_samples"]:
     """The objective of resampled rows: its distribution over repetitions of the experiment."""
+    outcomes = _resampled(problem, summary, design, seed, n_samples)
+    return torch.stack([outcome.objective.to(torch.float64) for outcome in outcomes])
+
+
+def _resampled(
+    problem: Problem, summary: Summary, design: Design, seed: Seed, n_samples: int
+) -> list[Outcome]:
     rng = seed.child("bootstrap").generator()
+    outcomes = []
     with one_thread(), torch.no_grad():
-        values = []
         for _ in range(n_samples):
             index = torch.randint(summary.n_rows, (summary.n_rows,), generator=rng)
-            values.append(problem.judge(summary.rows(index), design).objective.to(torch.float64))
-    return torch.stack(values)
+            outcomes.append(problem.judge(summary.rows(index), design))
+    return outcomes
+
+
+def _standard_errors(outcomes: Sequence[Outcome]) -> tuple[float, dict[str, float]]:
+    """Of the objective, and of all objectives as terms."""
+    columns = {
+        f"{ERROR}{name}": torch.stack([outcome.objectives[name] for outcome in outcomes])
+        for name in outcomes[0].objectives
+    }
+    single = torch.stack([outcome.objective for outcome in outcomes])
+    errors = {name: float(values.double().std()) for name, values in columns.items()}
+    return float(single.double().std()), errors
 
 
 def combine(
@@ -234,10 +282,11 @@ def combine(
         design = problem.space.design(request.theta).to(problem.dtype)
         whole = merge(list(summaries))
         outcome = problem.judge(whole, design)
-    std_error = float("nan")
+    std_error = math.nan
+    errors: dict[str, float] = {}
     if request.std_error and whole.n_rows > 1:
-        samples = bootstrap(problem, whole, design, seed.child(*request.stream))
-        std_error = float(samples.std())
+        own = seed.child(*request.stream)
+        std_error, errors = _standard_errors(_resampled(problem, whole, design, own, N_BOOTSTRAP))
     gradient, spread = None, None
     if gradients is not None:
         stack = torch.stack(list(gradients))
@@ -252,7 +301,7 @@ def combine(
         std_error=std_error,
         gradient=gradient,
         gradient_std_error=spread,
-        terms=named_terms(outcome),
+        terms=named_terms(outcome) | errors,
         n_events=problem.n_events if request.n_events is None else request.n_events,
         cpu_s=cpu_s,
     )
@@ -263,13 +312,36 @@ def named_terms(outcome: Outcome) -> dict[str, float]:
     terms = {name: float(value) for name, value in outcome.terms.items()}
     if outcome.cost is not None:
         terms["cost"] = float(outcome.cost)
-    terms.update({f"constraint:{n}": float(v) for n, v in outcome.constraints.items()})
-    terms.update({f"metric:{n}": float(v) for n, v in outcome.metrics.items()})
+    for kind, values in (
+        (CONSTRAINT, outcome.constraints),
+        (METRIC, outcome.metrics),
+        (OBJECTIVE, outcome.objectives),
+    ):
+        terms.update({f"{kind}{name}": float(value) for name, value in values.items()})
     return terms
 
 
 def evaluate(problem: Problem, request: Request, seed: Seed) -> Evaluation:
-    """Answer one request in this process."""
+    """Answer one request in this process.
+
+    Raises:
+        SimulationError: The simulation failed, and the problem says to stop then.
+    """
+    try:
+        return _evaluate(problem, request, seed)
+    except SimulationError as error:
+        return after_failure(problem, request, error)
+
+
+def after_failure(problem: Problem, request: Request, error: SimulationError) -> Evaluation:
+    """A failed evaluation where the problem says to go on, else the error."""
+    if problem.on_failure == "stop":
+        raise error
+    n_events = problem.n_events if request.n_events is None else request.n_events
+    return Evaluation.failed(request, str(error), n_events)
+
+
+def _evaluate(problem: Problem, request: Request, seed: Seed) -> Evaluation:
     work = chunks(problem, request, seed)
     if request.gradient and len(work) <= N_RETAINED:
         return _evaluate_with_graphs(problem, request, seed, work)

@@ -59,6 +59,8 @@ class Outcome:
         cost: Cost of the design in the study's currency.
         constraints: External constraints by name; a positive value is a violation.
         metrics: Further numbers to look at.
+        objectives: All objectives by name, each to be minimized, where there are several;
+            `objective` is then what methods for a single one minimize, such as their sum.
     """
 
     objective: Float[Tensor, ""]
@@ -66,3 +68,4 @@ class Outcome:
     cost: Float[Tensor, ""] | None = None
     constraints: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
     metrics: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    objectives: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ __all__ = ["FunctionProblem", "Problem"]
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,9 @@ class Problem(ABC):
         baselines: Designs of humans to compare with, by name.
         dtype: Precision of the simulation.
         objective_name: What the objective is, with its unit, for people.
+        objective_names: All objectives that an outcome names, where there are several.
+        constraint_names: All constraints that an outcome names.
+        on_failure: What a simulation that fails leads to: `stop` the study, or `skip` the design.
     """
 
     space: DesignSpace
@@ -40,6 +44,9 @@ class Problem(ABC):
     baselines: Mapping[str, Design]
     dtype: torch.dtype
     objective_name: str
+    objective_names: tuple[str, ...] = ()
+    constraint_names: tuple[str, ...] = ()
+    on_failure: Literal["stop", "skip"] = "stop"
 
     @abstractmethod
     def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Summary:

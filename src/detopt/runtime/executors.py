@@ -21,11 +21,12 @@ from torch import Tensor
 
 from detopt import usecases
 from detopt.design import Design
-from detopt.errors import DetoptError
+from detopt.errors import DetoptError, SimulationError
 from detopt.pipeline.evaluation import (
     Chunk,
     Evaluation,
     Request,
+    after_failure,
     chunks,
     combine,
     differentiate_chunk,
@@ -165,46 +166,18 @@ class ProcessExecutor(Executor):
 
     def evaluate(self, requests: Sequence[Request], seed: Seed) -> list[Evaluation]:
         """All chunks of all requests at once; then all their gradients."""
-        work = [chunks(self.problem, request, seed) for request in requests]
-        forward = [[self._submit(_work_summarize, c) for c in row] for row in work]
-        adjoint_tasks: list[list[Future[tuple[Tensor, float]]] | None] = []
-        summaries, cpu, direct = [], [], []
-        for request, row, futures in zip(requests, work, forward, strict=True):
-            results = [_result(future) for future in futures]
-            summaries.append([summary for summary, _ in results])
-            cpu.append(sum(seconds for _, seconds in results))
-            if not request.gradient:
-                adjoint_tasks.append(None)
-                direct.append(torch.zeros(()))
-                continue
-            begin = time.process_time()
-            _, adjoints, straight = judge_adjoint(self.problem, request.theta, summaries[-1])
-            cpu[-1] += time.process_time() - begin
-            direct.append(straight)
-            adjoint_tasks.append(
-                [
-                    self._submit(_work_differentiate, chunk, adjoint)
-                    for chunk, adjoint in zip(row, adjoints, strict=True)
-                ]
-            )
-        answers = []
-        for i, (request, tasks) in enumerate(zip(requests, adjoint_tasks, strict=True)):
-            gradients = None
-            if tasks is not None:
-                found = [_result(task) for task in tasks]
-                gradients = [gradient for gradient, _ in found]
-                cpu[i] += sum(seconds for _, seconds in found)
-            answers.append(
-                combine(self.problem, request, seed, summaries[i], gradients, direct[i], cpu[i])
-            )
-        return answers
+        pending = [_Pending(self, request, seed) for request in requests]
+        for one in pending:
+            one.differentiate()
+        return [one.answer() for one in pending]
 
     def summarize(self, work: Sequence[DesignChunk]) -> list[Summary]:
         """Chunks in any order, answers in theirs."""
-        futures = [self._submit(_work_reference, chunk) for chunk in work]
+        futures = [self.submit(_work_reference, chunk) for chunk in work]
         return [_result(future) for future in futures]
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Give work to any worker."""
         try:
             return self._pool.submit(function, *arguments)
         except BrokenProcessPool as error:
@@ -213,6 +186,61 @@ class ProcessExecutor(Executor):
     def close(self) -> None:
         """Stop the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pending:
+    """A request whose chunks are with the workers."""
+
+    def __init__(self, executor: ProcessExecutor, request: Request, seed: Seed) -> None:
+        self._executor, self._request, self._seed = executor, request, seed
+        self._work = chunks(executor.problem, request, seed)
+        self._forward = [executor.submit(_work_summarize, chunk) for chunk in self._work]
+        self._backward: list[Future[tuple[Tensor, float]]] | None = None
+        self._summaries: list[Summary] = []
+        self._direct, self._cpu_s = torch.zeros(()), 0.0
+        self._failure: SimulationError | None = None
+
+    def differentiate(self) -> None:
+        """Wait for the summaries and ask for the gradients, where they are wanted."""
+        try:
+            results = [_result(future) for future in self._forward]
+        except SimulationError as error:
+            self._failure = error
+            return
+        self._summaries = [summary for summary, _ in results]
+        self._cpu_s += sum(seconds for _, seconds in results)
+        if not self._request.gradient:
+            return
+        begin = time.process_time()
+        problem, theta = self._executor.problem, self._request.theta
+        _, adjoints, self._direct = judge_adjoint(problem, theta, self._summaries)
+        self._cpu_s += time.process_time() - begin
+        self._backward = [
+            self._executor.submit(_work_differentiate, chunk, adjoint)
+            for chunk, adjoint in zip(self._work, adjoints, strict=True)
+        ]
+
+    def answer(self) -> Evaluation:
+        """Wait for the gradients and put everything together."""
+        problem, gradients = self._executor.problem, None
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if self._backward is not None:
+                found = [_result(future) for future in self._backward]
+                gradients = [gradient for gradient, _ in found]
+                self._cpu_s += sum(seconds for _, seconds in found)
+        except SimulationError as error:
+            return after_failure(problem, self._request, error)
+        return combine(
+            problem,
+            self._request,
+            self._seed,
+            self._summaries,
+            gradients,
+            self._direct,
+            self._cpu_s,
+        )
 
 
 def _result(future: "Future[Any]") -> Any:

@@ -166,7 +166,7 @@ def make_method(config: StudyConfig, problem: Problem) -> Optimizer:
     if config.method == "cma":
         options.setdefault("seed", config.seed)
     try:
-        return make(config.method, problem.space, config.rounds, options)
+        return make(config.method, problem.space, config.rounds, options, problem)
     except DesignError as error:
         raise MethodError(f"The start of the search is unusable: {error}") from error
 

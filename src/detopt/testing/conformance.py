@@ -107,7 +107,7 @@ def _keeps_hard_constraints(case: UseCase, options: dict[str, Any]) -> None:
     thetas = SPREAD * torch.randn(
         N_RANDOM, problem.space.n_free, generator=rng, dtype=torch.float64
     )
-    batch = problem.space.design(thetas)
+    batch = problem.space.design(torch.stack([problem.space.admit(theta) for theta in thetas]))
     for i in range(N_RANDOM):
         problem.space.check({name: value[i] for name, value in batch.items()})
 
