@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from torch.autograd import gradcheck
 
 from detopt.errors import DomainError, NotFoundError
-from detopt.physics import energy_loss, materials, particles
+from detopt.physics import _radiative, energy_loss, materials, particles
 
 MEV = 1e-3
 KEV = 1e-6
@@ -23,6 +23,10 @@ PROTONS = {
     "U": [(10, 16.89, 0.3718), (50, 5.562, 5.292), (100, 3.410, 17.24), (250, 1.919, 79.85)],
     "CsI": [(10, 20.93, 0.2917), (50, 6.609, 4.397), (100, 4.021, 14.49), (250, 2.238, 67.97)],
     "polystyrene": [(10, 44.98, 0.1245), (100, 7.138, 7.870), (250, 3.826, 38.74)],
+    "acetylene": [(10, 46.28, 0.1206), (100, 7.287, 7.697), (250, 3.898, 37.97)],
+    "Li2B4O7": [(10, 38.21, 0.1479), (100, 6.176, 9.128), (250, 3.323, 44.72)],
+    "polypropylene": [(10, 49.36, 0.1129), (100, 7.758, 7.227), (250, 4.149, 35.67)],
+    "tissue_gas_propane": [(10, 47.16, 0.1183), (100, 7.437, 7.543), (250, 3.980, 37.20)],
     "cortical_bone": [(10, 40.06, 0.1414), (100, 6.534, 8.642), (250, 3.522, 42.24)],
 }
 # PDG tables of muon dE/dx and range: T [MeV], dE/dx [MeV cm2/g], CSDA range [g/cm2]
@@ -31,12 +35,23 @@ MUONS = {
     "Ar": [(100, 1.670, 42.50), (1e3, 1.715, 603.7), (1e5, 3.083, 3.760e4), (1e6, 8.194, 2.096e5)],
     "Cu": [(100, 1.561, 45.37), (1e3, 1.533, 661.7), (1e5, 2.765, 4.381e4), (1e6, 10.28, 2.021e5)],
     "Si": [(100, 1.849, 38.22), (1e3, 1.804, 559.5), (1e5, 2.814, 4.033e4), (1e6, 7.413, 2.301e5)],
+    "water": [
+        (100, 2.270, 31.03),
+        (1e3, 2.109, 470.6),
+        (1e5, 3.020, 3.629e4),
+        (1e6, 6.013, 2.426e5),
+    ],
     "diamond": [
         (100, 1.975, 35.27),
         (1e3, 1.825, 543.0),
         (1e4, 2.171, 4921),
         (1e6, 5.209, 2.798e5),
     ],
+}
+# Idem, T [MeV], radiative part of dE/dx [MeV cm2/g]
+MUON_RADIATION = {
+    "Si": [(1e5, 0.3640), (1e6, 4.726), (1e7, 52.27)],
+    "water": [(1e5, 0.2281), (1e6, 2.958), (1e7, 33.12)],
 }
 # NIST ESTAR: T [MeV], collision and radiative stopping power [MeV cm2/g], CSDA range [g/cm2]
 ELECTRONS = {
@@ -54,7 +69,16 @@ ELECTRONS = {
     ],
 }
 # PDG pages of the materials and the review: critical energy of the muon [GeV]
-MUON_CRITICAL = {"Fe": 347, "Pb": 141, "standard_rock": 693, "soft_tissue": 1064, "Ge": 298}
+MUON_CRITICAL = {
+    "Fe": 347,
+    "Pb": 141,
+    "Si": 581.6,
+    "standard_rock": 693,
+    "soft_tissue": 1064,
+    "Ge": 298,
+}
+
+PURE = [name for name in materials.names() if len(materials.get(name).composition) == 1]
 
 
 def rows(table):
@@ -77,6 +101,19 @@ def test_muons_stop_as_in_the_tables_of_the_review(material, mev, loss, depth):
     assert energy_loss.csda_range("muon", material, mev * MEV).item() == pytest.approx(
         depth, rel=5e-3
     )
+
+
+@pytest.mark.parametrize(("material", "mev", "radiative"), rows(MUON_RADIATION))
+def test_muons_radiate_as_in_the_tables_of_the_review(material, mev, radiative):
+    computed = energy_loss.radiative_stopping_power("muon", material, mev * MEV)
+    assert computed.item() / MEV == pytest.approx(radiative, rel=1e-2)
+
+
+def test_nuclear_part_in_water_is_that_of_the_tables():  # 0.4235 MeV cm2/g at 1 TeV, PDG 2010
+    energy = torch.tensor([1000.1056], dtype=torch.float64)
+    elements = {"H": (1.008, 0.111894), "O": (15.999, 0.888106)}
+    per_energy = sum(w * _radiative.nuclear(energy, mass) for mass, w in elements.values())
+    assert (per_energy * energy).item() / MEV == pytest.approx(0.4235, rel=5e-3)
 
 
 @pytest.mark.parametrize(("material", "mev", "collision", "radiative", "depth"), rows(ELECTRONS))
@@ -110,6 +147,21 @@ def test_total_loss_is_the_sum_of_its_parts(material):
     parts = parts + energy_loss.radiative_stopping_power("muon", material, energy)
     total = energy_loss.stopping_power("muon", material, energy)
     torch.testing.assert_close(total, parts, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("material", PURE)
+def test_slow_particles_lose_energy_in_every_element(material):
+    energy = torch.logspace(-7, 1, 40, dtype=torch.float64)
+    loss = energy_loss.collision_stopping_power("proton", material, energy)
+    assert (loss > 0).all()
+
+
+@pytest.mark.parametrize("material", ["Ho", "Tm", "Pu"])
+def test_muons_have_a_range_in_elements_between_the_tabulated_ones(material):
+    energy = torch.tensor([0.1, 10.0], dtype=torch.float64)
+    depth = energy_loss.csda_range("muon", material, energy)
+    neighbor = energy_loss.csda_range("muon", "W", energy)
+    torch.testing.assert_close(depth, neighbor, rtol=0.1, atol=0)
 
 
 def test_heavy_particles_do_not_radiate():

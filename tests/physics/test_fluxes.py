@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from detopt.errors import DomainError
+from detopt.errors import DomainError, NotFoundError
+from detopt.physics import materials
+from detopt.physics.energy_loss import residual_energy
 from detopt.physics.fluxes import (
     gaisser_intensity,
     guan_intensity,
@@ -20,6 +22,7 @@ from detopt.physics.fluxes import (
     threshold_energy,
 )
 
+MUON_MASS = 0.1056583755  # GeV; CODATA 2018
 MODELS = pytest.mark.parametrize(
     "model", [guan_intensity, shukla_sankrith_intensity], ids=["guan", "shukla-sankrith"]
 )
@@ -102,31 +105,65 @@ def test_muons_of_low_energy_come_from_above(model, energy, cosine):
 
 
 @pytest.mark.parametrize(
-    ("energy", "grammage"), [(100.0, 0.41e5), (1000.0, 2.45e5)], ids=["100 GeV", "1 TeV"]
+    ("kinetic_energy", "grammage"),
+    [(1.0, 553.4), (10.0, 4.92e3), (100.0, 4.084e4), (1000.0, 2.453e5)],
+    ids=["1 GeV", "10 GeV", "100 GeV", "1 TeV"],
 )
-def test_threshold_inverts_the_tabulated_range_in_rock(energy, grammage):
-    # ranges: Review of Particle Physics, table of muon energy loss in standard rock
-    assert threshold_energy(grammage).item() == pytest.approx(energy, rel=0.1)
+def test_threshold_inverts_the_tabulated_range_in_rock(kinetic_energy, grammage):
+    # ranges: Groom, Mokhov and Striganov 2001, standard rock
+    expected = kinetic_energy + MUON_MASS
+    assert threshold_energy(grammage).item() == pytest.approx(expected, rel=5e-3)
 
 
-def test_threshold_of_thin_rock_is_the_ionization_loss():
-    assert threshold_energy(10.0).item() == pytest.approx(10.0 * 2.44e-3, rel=1e-4)
+def test_threshold_of_no_rock_is_the_mass():
+    assert threshold_energy(1e-6).item() == pytest.approx(MUON_MASS, rel=1e-4)
 
 
-def test_threshold_adds_up_over_two_layers():
+@pytest.mark.parametrize("material", ["water", "standard_rock", "Pb"])
+@settings(deadline=None)
+@given(first=st.floats(1.0, 1.5e5), second=st.floats(1.0, 1.5e5))
+def test_threshold_adds_up_over_two_layers(material, first, second):
     # a muon that leaves the first layer with what the second one needs crosses both
-    first, second, growth = 3e4, 7e4, math.exp(3.92e-6 * 3e4)
-    below = threshold_energy(second)
-    torch.testing.assert_close(
-        threshold_energy(first + second), below * growth + threshold_energy(first)
-    )
+    medium = materials.get(material)
+    thickness = first / medium.density / 100
+    kinetic_energy = threshold_energy(first + second, medium) - MUON_MASS
+    behind = residual_energy("muon", medium, kinetic_energy, thickness) + MUON_MASS
+    assert behind.item() == pytest.approx(threshold_energy(second, medium).item(), rel=1e-4)
+
+
+def test_threshold_of_deep_rock_follows_the_radiative_loss():
+    # dE/dX = a + b E with E large: two depths apart by D differ by the factor exp(b D)
+    growth = threshold_energy(6e5) / threshold_energy(5e5)
+    assert math.log(growth) / 1e5 == pytest.approx(4.6e-6, rel=0.1)  # b + a/E near 5 TeV
 
 
 @MODELS
-def test_intensity_under_two_kilometres_of_water_is_near_the_measured_one(model):
-    # Mei & Hime 2006, eq. 1, vertical: 8.60e-6 e^(-h/0.45) + 0.44e-6 e^(-h/0.87) /(cm2 s sr)
-    measured = 1e4 * (8.60e-6 * math.exp(-2 / 0.45) + 0.44e-6 * math.exp(-2 / 0.87))
-    assert intensity_at_depth(model, 2e5, 1.0).item() == pytest.approx(measured, rel=0.25)
+@pytest.mark.parametrize("depth", [1.0, 1.5, 2.0, 3.0, 4.0, 5.0])
+def test_vertical_intensity_under_rock_is_near_the_fit_to_measurements(model, depth):
+    # Mei & Hime 2006, eq. 1: 8.60e-6 e^(-h/0.45) + 0.44e-6 e^(-h/0.87) /(cm2 s sr), h in km w.e.
+    measured = 1e4 * (8.60e-6 * math.exp(-depth / 0.45) + 0.44e-6 * math.exp(-depth / 0.87))
+    assert intensity_at_depth(model, 1e5 * depth, 1.0).item() == pytest.approx(measured, rel=0.25)
+
+
+@MODELS
+def test_vertical_intensity_at_wipp_is_near_the_measured_one(model):
+    # Esch et al. 2005: 3.10e-7 /(cm2 s sr) at 1585 m of water equivalent
+    assert intensity_at_depth(model, 1.585e5, 1.0).item() == pytest.approx(3.10e-3, rel=0.16)
+
+
+@MODELS
+def test_without_rock_the_intensity_is_that_of_all_muons_above_the_mass(model):
+    above = integral_intensity(model, MUON_MASS, 0.8)
+    torch.testing.assert_close(intensity_at_depth(model, 1e-6, 0.8), above, rtol=1e-4, atol=0.0)
+
+
+def test_water_lets_fewer_muons_through_than_rock_where_ionization_rules():
+    # per g/cm2 water has more electrons, but radiates less: the order turns below 3 km
+    shallow, deep = torch.tensor([1e5, 6e5], dtype=torch.float64)
+    water = [intensity_at_depth(guan_intensity, x, 1.0, "water") for x in (shallow, deep)]
+    rock = [intensity_at_depth(guan_intensity, x, 1.0) for x in (shallow, deep)]
+    assert water[0] < rock[0]
+    assert water[1] > rock[1]
 
 
 @MODELS
@@ -209,9 +246,15 @@ def test_depth_of_zero_is_refused():
         intensity_at_depth(guan_intensity, 0.0, 1.0)
 
 
-def test_negative_loss_is_refused():
-    with pytest.raises(DomainError, match="`ionization` must be > 0"):
-        threshold_energy(1e5, ionization=-1.0)
+@pytest.mark.parametrize("grammage", [0.0, -1e5])
+def test_threshold_behind_no_matter_is_refused(grammage):
+    with pytest.raises(DomainError, match="`grammage` must be > 0"):
+        threshold_energy(grammage)
+
+
+def test_unknown_rock_is_refused():
+    with pytest.raises(NotFoundError, match="standard_rok"):
+        intensity_at_depth(guan_intensity, 1e5, 1.0, "standard_rok")
 
 
 def test_shallow_site_is_refused_by_the_fit():

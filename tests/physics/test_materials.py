@@ -57,6 +57,33 @@ SHOWERS = {
     "soft_tissue": (81.68, 9.77),
 }
 EXCITATION = {"Pb": 823.0, "Fe": 286.0, "Si": 173.0, "water": 79.7, "air": 85.7, "PbWO4": 600.7}
+# Pages of the single materials, 2020: density [g/cm3], mean excitation energy [eV], Z/A
+LISTED = {
+    "Er": (9.026, 658.0, 0.40656),
+    "Tc": (11.5, 428.0, 0.43919),
+    "Pu": (19.84, 921.0, 0.38514),
+    "carbon_tetrafluoride": (3.78e-3, 115.0, 0.47725),
+    "polypropylene": (0.905, 57.4, 0.57023),
+    "epoxy": (1.19, 76.7, 0.53404),
+    "e_glass": (2.61, 143.4, 0.49686),
+    "amorphous_carbon": (2.0, 78.0, 0.49954),
+    "dry_ice": (1.563, 85.0, 0.49989),
+    "bromine_gas": (7.072e-3, 343.0, 0.43803),
+    "liquid_chlorine": (1.574, 174.0, 0.47951),
+    "LuAP": (8.3, 423.2, 0.43209),
+    "YAG": (4.56, 218.0, 0.46832),
+    "benzene": (0.8787, 63.4, 0.53769),
+    "methanol": (0.7914, 67.6, 0.56176),
+    "UC2": (11.28, 752.0, 0.39687),
+}
+# Idem, coefficients of the density effect: a, k, x0, x1, C-bar, delta0
+COEFFICIENTS = {
+    "amorphous_carbon": (0.2024, 3.0036, -0.0351, 2.4860, 2.9925, 0.10),
+    "polypropylene": (0.1211, 3.4292, 0.1452, 2.5259, 3.0395, 0.00),
+    "carbon_tetrafluoride": (0.1855, 3.0, 1.7, 4.0, 10.0858, 0.00),
+    "bromine_gas": (0.0633, 3.4670, 1.5262, 4.9899, 11.7307, 0.00),
+}
+ENGLISH = {"rubidium": "Rb", "yttrium": "Y", "technetium": "Tc", "ytterbium": "Yb", "radium": "Ra"}
 
 
 @pytest.mark.parametrize(("name", "row"), PUBLISHED.items())
@@ -96,6 +123,30 @@ def test_excitation_energy_is_the_published_one(name, electronvolts):
     assert materials.get(name).mean_excitation_energy * 1e9 == pytest.approx(electronvolts)
 
 
+@pytest.mark.parametrize(("name", "row"), LISTED.items())
+def test_density_excitation_energy_and_z_over_a_are_the_listed_ones(name, row):
+    material = materials.get(name)
+    assert material.density == pytest.approx(row[0], rel=1e-3)
+    assert material.mean_excitation_energy * 1e9 == pytest.approx(row[1], rel=1e-3)
+    assert material.z_over_a == pytest.approx(row[2], rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "row"), COEFFICIENTS.items())
+def test_density_effect_has_the_listed_coefficients(name, row):
+    effect = materials.get(name).sternheimer
+    ours = (effect.a, effect.k, effect.x0, effect.x1, effect.cbar, effect.delta0)
+    assert ours == pytest.approx(row, abs=2e-3)
+
+
+def test_g10_is_glass_and_epoxy_by_mass():  # six tenths of glass, page of the material, 2020
+    glass, resin = materials.get("e_glass"), materials.get("epoxy")
+    parts = 0.6 / (glass.radiation_length * glass.density)
+    parts += 0.4 / (resin.radiation_length * resin.density)
+    laminate = materials.get("g10")
+    assert 1 / (laminate.radiation_length * laminate.density) == pytest.approx(parts, rel=1e-4)
+    assert laminate.composition["C"] == pytest.approx(0.2759, rel=1e-3)
+
+
 def test_lead_has_a_radiation_length_of_5_612_millimetres():  # Review of Particle Physics
     assert materials.get("Pb").radiation_length == pytest.approx(5.612e-3, rel=1e-3)
 
@@ -113,8 +164,18 @@ def test_materials_of_the_ladle_have_the_lengths_of_the_benchmark(name, millimet
 
 def test_there_are_many_materials_in_alphabetical_order():
     names = materials.names()
-    assert len(names) > 200
+    assert len(names) > 300
     assert names == sorted(set(names))
+
+
+def test_every_element_up_to_plutonium_is_there():
+    found = {materials.get(name).atomic_number for name in materials.names()}
+    assert set(range(1, 95)) <= found
+
+
+@pytest.mark.parametrize(("english", "symbol"), ENGLISH.items())
+def test_elements_have_their_english_names(english, symbol):
+    assert materials.get(english).name == symbol
 
 
 @pytest.mark.parametrize("name", materials.names())

@@ -27,7 +27,8 @@ WATER_STOPPING = 75.0  # eV, the I of Sternheimer's parameters of water; ICRU Re
 SAME_DENSITY = 0.01  # within it Sternheimer's medium is that of NIST
 FIRST_COMPOUND = 99  # in the list of ESTAR, after the elements
 ABSENT = (85, 87, 98)  # elements without a row in the table of Geant4
-PURE_ROWS = {"graphite": 277, "diamond": 276, "liquid_hydrogen": 0}  # rows of Geant4's table
+# Rows of Geant4's table
+PURE_ROWS = {"graphite": 277, "diamond": 276, "amorphous_carbon": 6, "liquid_hydrogen": 0}
 ROCK_ROW = "CALCIUM_CARBONATE"  # its Sternheimer parameters are those of standard rock; PDG
 # Two misprints of Geant4's table; so does the correction join at x0
 CORRECTED = {"Be": {2: 0.0592}, "As": {5: 0.08}}
@@ -38,7 +39,6 @@ CONDENSED_FACTOR = 1.13
 LIQUID_ELEMENTS = {"Br": 357.0}  # eV; ICRU Report 37
 GAS_DENSITY = 0.05  # g/cm3
 ROCK = {"atomic_number": 11, "atomic_mass": 22.0, "excitation": 136.4, "interaction_length": 101.3}
-SKIPPED = {"Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Pa", "Np"}
 # Nuclear interaction lengths [g/cm2], Review of Particle Physics, atomic and nuclear properties
 ELEMENT_LENGTHS = {
     "H": 52.0, "He": 71.0, "Li": 71.3, "Be": 77.8, "C": 85.8, "N": 89.7, "O": 90.2, "F": 97.4,
@@ -110,16 +110,15 @@ def _elements() -> dict[str, Row]:
     for z, (name, mass) in enumerate(masses.items(), start=1):
         if z == ROCK["atomic_number"]:
             table["Rk"] = ROCK
-        if name not in SKIPPED:
-            carbon = sources.nist_materials()["CARBON_(GRAPHITE)"]
-            excitation = (carbon if name == "C" else nist[z]).excitation
-            length = ELEMENT_LENGTHS.get(name) or math.exp(float(curve(math.log(mass))))
-            table[name] = {
-                "atomic_number": z,
-                "atomic_mass": mass,
-                "excitation": LIQUID_ELEMENTS.get(name, excitation),
-                "interaction_length": round(length, 1),
-            }
+        carbon = sources.nist_materials()["CARBON_(GRAPHITE)"]
+        excitation = (carbon if name == "C" else nist[z]).excitation
+        length = ELEMENT_LENGTHS.get(name) or math.exp(float(curve(math.log(mass))))
+        table[name] = {
+            "atomic_number": z,
+            "atomic_mass": mass,
+            "excitation": LIQUID_ELEMENTS.get(name, excitation),
+            "interaction_length": round(length, 1),
+        }
     return table
 
 
@@ -129,9 +128,7 @@ def _materials(elements: dict[str, Row]) -> dict[str, Row]:
     table: dict[str, Row] = {}
     for name, recipe in recipes.items():
         nist = sources.nist_materials().get(recipe["nist"])
-        composition = _fractions(recipe["composition"], recipes, elements)
-        if nist is not None:
-            composition = nist.composition
+        composition = _fractions(name, recipes, elements)
         total = sum(composition.values())
         composition = {s: w / total for s, w in composition.items()}
         z_over_a = sum(_electrons(w, elements[s]) for s, w in composition.items())
@@ -209,24 +206,25 @@ def _effect(
     return DensityEffect(a, k, x0 + step, x1 + step, cbar + shift, delta0)
 
 
-def _row_number(number: int) -> int:
+def _row_number(number: int) -> int | None:
     """Row of Geant4's table for a material of ESTAR; both follow the same order."""
-    return number - sum(absent < number for absent in ABSENT)
+    return None if number in ABSENT else number - sum(absent < number for absent in ABSENT)
 
 
 def _fractions(
-    text: str, recipes: dict[str, dict[str, str]], elements: dict[str, Row]
+    name: str, recipes: dict[str, dict[str, str]], elements: dict[str, Row]
 ) -> Fractions:
-    """Mass fractions from atoms (``"Pb W O4"``) or from masses (``"SiO2 0.97 + water 0.03"``)."""
+    """Mass fractions: NIST's, from atoms (``"Pb W O4"``), or by mass (``"SiO2 0.9 + H 0.1"``)."""
+    nist = sources.nist_materials().get(recipes[name]["nist"])
+    text = recipes[name]["composition"]
+    if nist is not None:
+        return nist.composition
     if "+" not in text:
         return _by_mass(text.split(), elements)
     found: Fractions = {}
     for part in text.split("+"):
-        name, weight = part.split()
-        recipe = recipes[name]
-        nist = sources.nist_materials().get(recipe["nist"])
-        inner = nist.composition if nist else _by_mass(recipe["composition"].split(), elements)
-        for symbol, fraction in inner.items():
+        inner, weight = part.split()
+        for symbol, fraction in _fractions(inner, recipes, elements).items():
             found[symbol] = found.get(symbol, 0.0) + float(weight) * fraction
     return found
 

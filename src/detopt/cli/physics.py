@@ -5,7 +5,6 @@ __all__ = ["physics", "read_list"]
 import difflib
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +17,11 @@ from detopt.errors import ConfigError, NotFoundError, UnitError
 from detopt.units import parse
 
 if TYPE_CHECKING:
-    from detopt.cli.quantities import Request, Table
+    from detopt.cli.tables import Request, Table
 
 N_POINTS = 25  # of a span such as "1 MeV to 1 GeV"
 N_SMOOTH = 400  # of the lines in a plot
-NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
+NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s;]*)\s*")
 FORMATS = (".pdf", ".png", ".svg")
 BASE_UNITS = {"energies": "GeV", "momenta": "GeV", "path": "m", "zenith": "rad"}
 
@@ -54,13 +53,14 @@ def physics(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Print or plot a quantity of the physics library, with its formula and source."""
-    from detopt.cli.quantities import QUANTITIES, Request
+    from detopt.cli.quantities import QUANTITIES, tabulate
+    from detopt.cli.tables import Request
 
     if quantity not in QUANTITIES:
         near = difflib.get_close_matches(quantity, QUANTITIES, 1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise NotFoundError(f"No quantity `{quantity}`.{hint} There are: {', '.join(QUANTITIES)}.")
-    tabulate, taken = QUANTITIES[quantity]
+    taken = QUANTITIES[quantity].options
     texts = {"energies": energies, "momenta": momenta, "path": path, "zenith": zenith}
     given: dict[str, Any] = {
         name: read_list(text, BASE_UNITS[name], name)
@@ -71,15 +71,16 @@ def physics(
     given |= {name: value for name, value in named.items() if value is not None}
     for name in given:
         if name not in taken:
-            takes = ", ".join(f"--{option}" for option in sorted(taken))
+            takes = ", ".join(f"--{option}" for option in taken)
             raise ConfigError(f"`{quantity}` takes no --{name}. It takes: {takes}.")
     if plot is not None:
         _require_free(plot, force)
 
     request = Request(**given)
-    table = tabulate(request)
+    table = tabulate(quantity, request)
     if plot is not None:
-        draw(table, _smooth(tabulate, request, table), plot)
+        dense = _dense(request, table)
+        draw(table, table if dense is None else tabulate(quantity, dense), plot)
     if json:
         output.document(_document(quantity, table, plot))
     else:
@@ -103,14 +104,12 @@ def read_list(text: str, unit: str, option: str) -> list[float]:
     """
     span = re.split(r"\s+to\s+", text.strip())
     items = span if len(span) == 2 else text.split(",")
-    last = NUMBER.fullmatch(items[-1])
-    if len(span) > 2 or last is None:
-        raise UnitError(f"Cannot read --{option} {text!r}. Write it like '10, 20 {unit}'.")
-    values = []
-    for item in items:
-        match = NUMBER.fullmatch(item)
-        bare = match is not None and not match[2]
-        values.append(parse(f"{item.strip()} {last[2]}".strip() if bare else item.strip(), unit))
+    found = [match for item in items if (match := NUMBER.fullmatch(item))]
+    if len(span) > 2 or len(found) < len(items):
+        raise UnitError(
+            f"Cannot read --{option} {text!r}. Write it like '10, 20 {unit}' or '10 to 20 {unit}'."
+        )
+    values = [parse(f"{match[1]} {match[2] or found[-1][2]}".strip(), unit) for match in found]
     if min(values) < 0 or (unit == "GeV" and min(values) == 0):
         raise UnitError(f"--{option} must not hold negative or vanishing values, got {text!r}.")
     return _span(values[0], values[1], even=unit == "rad") if len(span) == 2 else values
@@ -128,7 +127,10 @@ def _span(low: float, high: float, even: bool) -> list[float]:
 def _names(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"Cannot read --material {text!r}. Write it like 'Pb' or 'water, Fe'.")
+    return list(dict.fromkeys(names))
 
 
 def _require_free(plot: Path, force: bool) -> None:
@@ -145,13 +147,13 @@ def _document(quantity: str, table: "Table", plot: Path | None) -> dict[str, Any
     return {
         "quantity": quantity,
         "title": table.title,
-        "unit": columns[table.value].unit,
-        "value": table.value,
+        "unit": columns[table.quantity.value].unit,
+        "value": table.quantity.value,
         "columns": [column.header for column in columns],
         "units": [column.unit for column in columns],
         "rows": [list(row) for row in zip(*(c.values for c in columns), strict=True)],
-        "formula": table.formula,
-        "source": table.source,
+        "formula": table.quantity.formula,
+        "source": table.quantity.source,
         "plot": None if plot is None else str(plot),
     }
 
@@ -163,33 +165,34 @@ def _print(table: "Table") -> None:
 
     grid = Grid(title=escape(table.title), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for i, column in enumerate(table.columns):
+        unit = f"\n[{column.unit}]" if column.unit else ""
         grid.add_column(
-            escape(column.header), justify="right" if i else "left", overflow="fold", no_wrap=not i
+            escape(column.name + unit), justify="right" if i else "left", overflow="fold"
         )
     for row in zip(*(column.values for column in table.columns), strict=True):
         grid.add_row(*(v if isinstance(v, str) else f"{v:.5g}" for v in row))
     console = Console()
     console.print(grid)
-    beneath = f"{table.formula}   Source: {table.source}."
+    beneath = f"{table.quantity.formula}   Source: {table.quantity.source}."
     console.print(beneath, highlight=False, soft_wrap=True, markup=False)
 
 
-def _smooth(
-    tabulate: Callable[["Request"], "Table"], request: "Request", table: "Table"
-) -> "Table":
+def _dense(request: "Request", table: "Table") -> "Request | None":
     """The same curves at many points, for the lines between those of the table."""
-    if table.sweep is None:
-        return table
-    option, place = table.sweep
+    if table.quantity.sweep is None:
+        return None
+    option, place = table.quantity.sweep
     values = table.columns[place].values
     low, high = min(values), max(values)
-    if not 0 < low < high:
-        return table
-    steps = [math.log(high / low) * i / N_SMOOTH for i in range(1, N_SMOOTH)]
-    between = [low * math.exp(step) for step in steps]
-    dense = sorted({low, *values, *between, high})
+    if not low < high:
+        return None
+    shares = [i / N_SMOOTH for i in range(1, N_SMOOTH)]
+    if table.quantity.logarithmic and low > 0:
+        between = [low * math.exp(share * math.log(high / low)) for share in shares]
+    else:
+        between = [low + share * (high - low) for share in shares]
     others: dict[str, Any] = {"momenta": None} if option == "energies" else {}
-    return tabulate(replace(request, **{**others, option: dense}))
+    return replace(request, **{**others, option: sorted({low, *values, *between, high})})
 
 
 def draw(table: "Table", smooth: "Table", path: Path) -> None:
@@ -204,7 +207,7 @@ def draw(table: "Table", smooth: "Table", path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_title(table.title)
-        if table.x == 0:
+        if table.quantity.x == 0:
             _bars(axes, table)
         else:
             _curves(axes, table, smooth)
@@ -214,7 +217,7 @@ def draw(table: "Table", smooth: "Table", path: Path) -> None:
 def _bars(axes: Any, table: "Table") -> None:
     from detopt.reports import style
 
-    names, column = table.columns[0].values, table.columns[table.y]
+    names, column = table.columns[0].values, table.columns[table.quantity.y]
     places = range(len(names))
     axes.barh(places, column.values, color=style.FINAL, height=0.65)
     axes.set_yticks(places, names)
@@ -232,10 +235,12 @@ def _bars(axes: Any, table: "Table") -> None:
 def _curves(axes: Any, table: "Table", smooth: "Table") -> None:
     from detopt.reports import style
 
-    x, y = table.columns[table.x], table.columns[table.y]
+    x, y = table.columns[table.quantity.x], table.columns[table.quantity.y]
     points, lines = _by_curve(table), _by_curve(smooth)
     for (name, line), color in zip(lines.items(), style.colors(len(lines)), strict=True):
-        axes.plot(*zip(*line, strict=True), color=color, label=name)
+        (low, _), (high, _) = points[name][0], points[name][-1]
+        within = [point for point in line if low <= point[0] <= high]
+        axes.plot(*zip(*within, strict=True), color=color, label=name)
         if table is not smooth and len(points[name]) <= N_POINTS:
             axes.plot(*zip(*points[name], strict=True), "o", color=color, markersize=3.5)
     if table is smooth:
@@ -243,7 +248,7 @@ def _curves(axes: Any, table: "Table", smooth: "Table") -> None:
             line.set_marker("o")
     axes.set_xlabel(_label(x.header))
     axes.set_ylabel(_label(y.header))
-    if table.logarithmic:
+    if table.quantity.logarithmic:
         for column, axis, name in ((x, axes.xaxis, "x"), (y, axes.yaxis, "y")):
             if style.log_if_wide(axes, column.values, name):
                 _powers(axis, column.values)
@@ -258,7 +263,7 @@ def _curves(axes: Any, table: "Table", smooth: "Table") -> None:
 
 def _by_curve(table: "Table") -> dict[str, list[tuple[float, float]]]:
     curves: dict[str, list[tuple[float, float]]] = {}
-    x, y = table.columns[table.x].values, table.columns[table.y].values
+    x, y = table.columns[table.quantity.x].values, table.columns[table.quantity.y].values
     for name, *point in zip(table.columns[0].values, x, y, strict=True):
         curves.setdefault(name, []).append((point[0], point[1]))
     return {name: sorted(points) for name, points in curves.items()}

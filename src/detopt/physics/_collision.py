@@ -19,10 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.physics._constants import ELECTRON_MASS, FINE_STRUCTURE
 from detopt.physics._sternheimer import DensityEffect
 
-ELECTRON_MASS = 0.51099895e-3  # GeV; CODATA 2018
-FINE_STRUCTURE = 1 / 137.035999084  # CODATA 2018
 K = 0.307075e-3  # GeV cm2/mol, 4 pi N_A r_e^2 m_e; PDG
 
 

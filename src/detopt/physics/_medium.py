@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.errors import DomainError
-from detopt.physics import _collision, _composition, _radiative, materials, particles
+from detopt.physics import _collision, _composition, _constants, _radiative, materials, particles
 from detopt.physics._spline import UniformSpline
 from detopt.physics.materials import Material
 from detopt.physics.particles import Particle
@@ -102,16 +102,17 @@ def _heavy_loss(
 ) -> Float[Tensor, "*batch"]:
     """The Bethe formula less shell, Barkas and Bloch corrections.
 
-    The corrections come from elements; binding in a compound, seen in its excitation energy, is
-    faded out where the bracket falls below 1.
+    The corrections come from the tabulated elements. What the excitation energy of the medium
+    differs from theirs, by binding or by interpolation in the atomic number, is faded out where
+    the bracket falls below 1, so that the loss stays positive.
     """
-    fractions, bragg = _electron_shares(medium)
-    bare = _collision.bethe(beta_gamma, beam.mass, 1.0, medium.z_over_a, bragg, medium.sternheimer)
+    fractions, known = _electron_shares(medium)
+    bare = _collision.bethe(beta_gamma, beam.mass, 1.0, medium.z_over_a, known, medium.sternheimer)
     beta_squared = beta_gamma**2 / (1 + beta_gamma**2)
     scale = _collision.K * medium.z_over_a / beta_squared
     half_delta = medium.sternheimer.delta(beta_gamma) / 2
     bracket = bare / scale + half_delta - _corrections(fractions)(torch.log(beta_gamma))
-    binding = math.log(medium.stopping_excitation_energy / bragg)
+    binding = math.log(medium.stopping_excitation_energy / known)
     bound = bracket - binding * bracket**2 / (1 + bracket**2)
 
     return beam.charge**2 * scale * (bound - half_delta)
@@ -119,7 +120,7 @@ def _heavy_loss(
 
 @functools.lru_cache(maxsize=512)
 def _electron_shares(medium: Material) -> tuple[tuple[tuple[str, float], ...], float]:
-    """Share of the electrons by element, and the excitation energy by Bragg's rule [GeV]."""
+    """Share of the electrons by element, and the excitation energy of their corrections [GeV]."""
     table = _composition.load_table().elements
     counts = {
         symbol: weight * table[symbol].atomic_number / table[symbol].atomic_mass
@@ -127,7 +128,10 @@ def _electron_shares(medium: Material) -> tuple[tuple[tuple[str, float], ...], f
     }
     total = sum(counts.values())
     shares = tuple((symbol, count / total) for symbol, count in counts.items())
-    logarithm = sum(s * math.log(table[symbol].mean_excitation_energy) for symbol, s in shares)
+    by_number = {e.atomic_number: e.mean_excitation_energy for e in table.values()}
+    tabulated = load_data("shell_corrections.json")["correction"]
+    logs = {int(z): torch.tensor(by_number[int(z)], dtype=torch.float64).log() for z in tabulated}
+    logarithm = sum(s * _by_element(logs, table[symbol].atomic_number) for symbol, s in shares)
     return shares, math.exp(logarithm)
 
 
@@ -163,7 +167,7 @@ def _electron_radiation(medium: Material) -> UniformSpline:
     raw = load_data("bremsstrahlung.json")
     rows = torch.tensor(raw["coefficients"], dtype=torch.float64)
     powers = torch.arange(rows.shape[1], dtype=torch.float64)
-    unit = _collision.FINE_STRUCTURE * _radiative.ELECTRON_RADIUS**2 * _radiative.AVOGADRO
+    unit = _collision.FINE_STRUCTURE * _radiative.ELECTRON_RADIUS**2 * _constants.AVOGADRO
     total = torch.zeros(rows.shape[0], dtype=torch.float64)
     for symbol, weight in medium.composition.items():
         number, mass = table[symbol].atomic_number, table[symbol].atomic_mass

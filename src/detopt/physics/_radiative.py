@@ -24,15 +24,14 @@ from torch import Tensor
 
 from detopt.physics import _composition
 from detopt.physics._collision import ELECTRON_MASS, FINE_STRUCTURE
+from detopt.physics._constants import AVOGADRO, MUON_MASS
 from detopt.physics._spline import UniformSpline
 
-MUON_MASS = 0.1056583755  # GeV; CODATA 2018
-AVOGADRO = 6.02214076e23  # 1/mol
 ELECTRON_RADIUS = 2.8179403262e-13  # cm; CODATA 2018
 MICROBARN = 1e-30  # cm2
 SQRT_E = math.sqrt(math.e)
 RATIO = MUON_MASS / ELECTRON_MASS
-SCREENING = 183.0  # radiation logarithm of pair production; Kelner 1998
+SCREENING, SCREENING_HYDROGEN = 183.0, 202.4  # radiation logarithm of pairs; Kelner 1998
 PHOTON_THRESHOLD = 0.2  # GeV, smallest transfer of a nuclear interaction; Bezrukov & Bugaev 1981
 VECTOR_MASSES = (0.54, 1.80)  # GeV^2, m_1^2 and m_2^2; idem
 LOWEST, HIGHEST, POINTS = 0.2, 1e6, 96  # total energies [GeV] of the table and their number
@@ -49,7 +48,7 @@ def radiative_loss(symbol: str) -> UniformSpline:
     total = (
         bremsstrahlung(energy, number, mass)
         + pair_production(energy, number, mass)
-        + nuclear(energy, number, mass)
+        + nuclear(energy, mass)
     )
     return UniformSpline.through(math.log(LOWEST), step, total.log())
 
@@ -120,18 +119,20 @@ def pair_production(
     return AVOGADRO / atomic_mass * scale * charge * moment
 
 
-def nuclear(
-    energy: Float[Tensor, " n"], atomic_number: int, atomic_mass: float
-) -> Float[Tensor, " n"]:
-    """Inelastic interaction with nuclei, by vector-meson dominance with nuclear shadowing."""
+def nuclear(energy: Float[Tensor, " n"], atomic_mass: float) -> Float[Tensor, " n"]:
+    """Inelastic interaction with nuclei, by vector-meson dominance with nuclear shadowing.
+
+    The shadowing is applied to hydrogen too, as the tables of Groom et al. have it (10 % of the
+    term there).
+    """
     v, weight = _log_nodes(
         (PHOTON_THRESHOLD / energy).clamp(max=0.999), torch.full_like(energy, 1 - 1e-9)
     )
     photon = v * energy[:, None]
     cross_section = 114.3 + 1.647 * torch.log(0.0213 * photon) ** 2  # microbarn per nucleon
-    x = 0.00282 * atomic_mass ** (1 / 3) * cross_section
+    x = 0.00282 * math.cbrt(atomic_mass) * cross_section
     shadow = 3 / x**3 * (x**2 / 2 - 1 + torch.exp(-x) * (1 + x))
-    transverse = 0.75 * (shadow if atomic_number > 1 else torch.ones_like(x))
+    transverse = 0.75 * shadow
     first, second = VECTOR_MASSES
     t = MUON_MASS**2 * v**2 / (1 - v)
     kappa = 1 - 2 / v + 2 / v**2
@@ -174,7 +175,7 @@ def _pair_spectrum(
     y_mu = (4 + square + 3 * beta * (1 + square)) / (
         (1 + square) * (1.5 + 2 * beta) * torch.log(3 + xi) + 1 - 1.5 * square
     )
-    screening = SCREENING / cube_root
+    screening = (SCREENING_HYDROGEN if atomic_number == 1 else SCREENING) / cube_root
     recoil = 2 * ELECTRON_MASS * SQRT_E * screening * (1 + xi) / (energy * v * (1 - square))
     spread_e = (1 + xi) * (1 + y_e)
     l_e = torch.log(screening * spread_e.sqrt() / (1 + recoil * (1 + y_e)))

@@ -1,11 +1,13 @@
 """How the functions of `detopt.physics` accept tensors and Python numbers alike."""
 
-__all__ = ["TensorLike", "as_tensor", "as_tensors"]
+__all__ = ["TensorLike", "Values", "as_tensor", "as_tensors"]
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 TensorLike = Tensor | float | int
+Values = Float[Tensor, "*#batch"] | float | int  # an argument that broadcasts against others
 
 
 def as_tensor(value: TensorLike, like: Tensor | None = None) -> Tensor:

@@ -1,8 +1,9 @@
 """Quantiles and modes of the distributions of Landau and Vavilov, from the shipped table."""
 
-__all__ = ["landau_quantile", "mean", "mode", "vavilov_quantile"]
+__all__ = ["deviation", "landau_quantile", "mean", "mode", "vavilov_quantile"]
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from detopt.physics import _medium
+from detopt.physics._fused import Partials, fused
 from detopt.physics._spline import UniformSpline
 
 EULER = 0.5772156649015329
@@ -57,28 +59,26 @@ def vavilov_quantile(
     References:
         P. V. Vavilov, Sov. Phys. JETP 5 (1957) 749.
     """
-    table = _quantile_table()
-    row, share = _locate(torch.log(kappa.clamp(max=GAUSSIAN_KAPPA)), table)
-    position = (score - table.start) / table.step
-    cell = position.detach().floor().clamp(0, table.n_cells - 1)
-    cubics = table.coefficients.to(dtype=score.dtype, device=score.device)
-    if row.dim() == 0 and beta_squared.dim() == 0:  # one layer: blend the table, not the samples
-        blended = _blend(cubics[row], cubics[row + 1], share, beta_squared)
-        parts = blended.index_select(0, cell.long().flatten()).reshape(*cell.shape, 4)
-    else:
-        index = row * table.n_cells + cell.long()
-        flat = cubics.reshape(-1, 3, 4)
-        lower, upper = (
-            flat.index_select(0, (index + k * table.n_cells).flatten()).reshape(*index.shape, 3, 4)
-            for k in range(2)
-        )
-        parts = _blend(lower, upper, share[..., None, None], beta_squared[..., None])
-    shape = torch.exp(_cubic(parts, position - cell)) - OFFSET
+    return mean(kappa, beta_squared) + deviation(score, kappa, beta_squared)
 
-    beyond = (kappa / GAUSSIAN_KAPPA).clamp(min=1.0)
-    centre = mean(kappa, beta_squared)
-    at_end = centre + torch.log(beyond)  # mean at kappa = 10, and at kappa itself below it
-    return centre + (shape - at_end) / beyond.sqrt()
+
+def deviation(
+    score: Float[Tensor, "*batch"],
+    kappa: Float[Tensor, "*#batch"],
+    beta_squared: Float[Tensor, "*#batch"],
+) -> Float[Tensor, "*batch"]:
+    """`vavilov_quantile` less the mean."""
+    one_layer = kappa.dim() == 0 and beta_squared.dim() == 0
+    logarithm = torch.log(kappa)
+    within = logarithm.clamp(_quantile_table().kappa_start, math.log(GAUSSIAN_KAPPA))
+    if score.dtype == torch.float32 and not one_layer:
+        shape = fused(_shape_and_slopes, _shape, score, within, beta_squared)
+    else:
+        shape = _shape(score, within, beta_squared)
+    # the mean at kappa = 10, and at kappa itself below it, is the centre of the shape
+    beyond = (logarithm - math.log(GAUSSIAN_KAPPA)).clamp(min=0.0)
+    at_end = EULER - 1 - beta_squared - logarithm + beyond
+    return (shape - at_end) * torch.exp(-beyond / 2)
 
 
 def mean(
@@ -95,6 +95,76 @@ def mode(
     lowest, middle, highest = _mode_tables()
     at = torch.log(kappa)
     return _parabola(lowest(at), middle(at), highest(at), beta_squared)
+
+
+def _shape(score: Tensor, logarithm: Tensor, beta_squared: Tensor) -> Tensor:
+    """Quantile of the tabulated distributions, at ln kappa."""
+    table = _quantile_table()
+    row, share = _locate(logarithm, table)
+    position = (score - table.start) / table.step
+    cell = position.detach().floor().clamp(0, table.n_cells - 1)
+    cubics = table.coefficients.to(dtype=score.dtype, device=score.device)
+    if row.dim() == 0 and beta_squared.dim() == 0:  # one layer: blend the table, not the samples
+        blended = _blend(cubics[row], cubics[row + 1], share, beta_squared)
+        parts = blended.index_select(0, cell.long().flatten()).reshape(*cell.shape, 4)
+    else:
+        index = row * table.n_cells + cell.long()
+        flat = cubics.reshape(-1, 3, 4)
+        lower, upper = (
+            flat.index_select(0, (index + k * table.n_cells).flatten()).reshape(*index.shape, 3, 4)
+            for k in range(2)
+        )
+        parts = _blend(lower, upper, share[..., None, None], beta_squared[..., None])
+    return torch.exp(_cubic(parts, position - cell)) - OFFSET
+
+
+def _shape_and_slopes(
+    needs: bool, score: Tensor, logarithm: Tensor, beta_squared: Tensor
+) -> Partials:
+    """`_shape` of vectors, from one look-up of each coefficient."""
+    table = _quantile_table()
+    share = (logarithm - table.kappa_start).div_(table.kappa_step)
+    row = share.floor().clamp_(0, len(table.coefficients) - 2)
+    share = share.sub_(row)
+    offset = (score - table.start).div_(table.step)
+    cell = offset.floor().clamp_(0, table.n_cells - 1)
+    inside = offset.sub_(cell).clamp(0.0, 1.0)
+    outside = offset.sub_(inside)
+    index = cell.add_(row, alpha=table.n_cells).int()
+    upper = index + table.n_cells
+    columns = _columns(score.dtype, score.device)
+
+    values, rises, slopes = [], [], []
+    for velocity in range(3):
+        low, low_slope = _taken(columns[velocity], index, inside)
+        high, high_slope = _taken(columns[velocity], upper, inside)
+        steeper = high_slope.sub_(low_slope)
+        rises.append(high.sub_(low).addcmul_(steeper, outside))
+        values.append(low.addcmul_(low_slope, outside).addcmul_(rises[-1], share))
+        slopes.append(low_slope.addcmul_(steeper, share))
+    low, middle, high = values
+    shifted = torch.exp(_parabola(low, middle, high, beta_squared))
+    if not needs:
+        return shifted - OFFSET, ()
+
+    by_score = (
+        _parabola(slopes[0], slopes[1], slopes[2], beta_squared).mul_(shifted).div_(table.step)
+    )
+    by_row = (
+        _parabola(rises[0], rises[1], rises[2], beta_squared).mul_(shifted).div_(table.kappa_step)
+    )
+    bend = high - 2 * middle + low
+    by_velocity = (high - low).addcmul_(bend, 2 * beta_squared - 1, value=2)
+    return shifted - OFFSET, (by_score, by_row, by_velocity.mul_(shifted))
+
+
+def _taken(columns: Tensor, index: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and slope of cubics, the coefficients of which stand in rows by falling power."""
+    c3, c2, c1, c0 = (column.index_select(0, index) for column in columns)
+    outer = torch.addcmul(c2, c3, offset)
+    value = torch.addcmul(c1, outer, offset)
+    slope = torch.addcmul(outer, c3, offset).mul_(offset).add_(value)  # by Horner's rule
+    return c0.addcmul_(value, offset), slope
 
 
 def _parabola(low: Tensor, middle: Tensor, high: Tensor, x: Tensor) -> Tensor:
@@ -159,6 +229,13 @@ def _quantile_table() -> _QuantileTable:
         n_cells=n_scores - 1,
         coefficients=cubics.transpose(1, 2).contiguous(),
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _columns(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "3 4 cells"]:
+    """The coefficients of `_quantile_table`, each of them in a row."""
+    rows = _quantile_table().coefficients.flatten(0, 1).permute(1, 2, 0)
+    return rows.to(device, dtype).contiguous()
 
 
 @functools.cache

@@ -13,9 +13,8 @@ from torch import Generator, Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
-Values = Float[Tensor, "*#batch"] | float | int
 Widths = Float[Tensor, ""] | Float[Tensor, "2"] | float | int  # for both planes, or for x and y
 
 

@@ -30,13 +30,11 @@ from torch import Generator, Tensor
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
 from detopt.physics._incomplete_gamma import smooth_floor
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.shower_media import Medium
 
 CONVERSION_LENGTH = 9 / 7  # radiation lengths; PDG
 ROSSI_OFFSET = {"electron": -0.5, "photon": 0.5}  # PDG, section 34.5
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)

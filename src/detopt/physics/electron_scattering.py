@@ -25,14 +25,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.errors import DomainError
+from detopt.physics._constants import ELECTRON_MASS, MUON_MASS
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
-ELECTRON_MASS = 0.51099895e-3  # GeV; CODATA 2018
-MUON_MASS = 0.1056583755  # GeV; CODATA 2018
 ELECTRON_RADIUS = 2.8179403262e-15  # m, classical; CODATA 2018
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def elastic_max_electron_energy(
@@ -93,12 +90,13 @@ def elastic_electron_energy(
             "An electron at rest is never scattered backwards."
         )
     angle = as_tensors(electron_angle, muon_energy)[0]
-    energy, momentum, invariant = _beam(muon_energy, mass)
+    energy, _, invariant = _beam(muon_energy, mass)
     sum_squared = (energy + ELECTRON_MASS).square()
 
-    cosine = (momentum * angle.cos()).square()
-    missing = invariant + (momentum * angle.sin()).square()
-    return ELECTRON_MASS * (sum_squared + cosine) / missing
+    squared = (energy - mass) * (energy + mass)
+    across = squared * angle.sin().square()
+    along = squared - across
+    return ELECTRON_MASS * (sum_squared + along) / (invariant + across)
 
 
 def elastic_electron_angle(

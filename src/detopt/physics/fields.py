@@ -26,14 +26,13 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
 CURVATURE = 0.299792458  # GeV/c per tesla metre and elementary charge; exact, the speed of light
 NEWTON_STEPS = 8  # to the plane; each doubles the digits
 SERIES_BELOW = 0.25  # squared turning angle below which the power series is used
 
 Field = Callable[[Tensor], Tensor]  # positions [m] -> field [T]
-Values = Float[Tensor, "*#batch"] | float | int
 Charges = Float[Tensor, "*#batch"] | float | int
 Vectors = Float[Tensor, "*#batch 3"]
 

@@ -28,10 +28,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.errors import DomainError
+from detopt.physics import particles
 from detopt.physics._domain import require_positive
 from detopt.physics._numerics import simpson
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.beams import Beam, BeamParticles
+from detopt.physics.energy_loss import energy_of_range
+from detopt.physics.materials import Material
 from detopt.physics.muon_flux import Intensity, MuonFlux
 
 GAISSER_SCALE = 1400.0  # 1/(m2 s sr GeV); Gaisser 1990
@@ -51,12 +54,8 @@ SHUKLA_DECAY = 854.0  # GeV, epsilon; idem
 SHUKLA_RATIO = 174.0  # radius of the Earth / depth of the air; idem
 SHUKLA_INDEX = 3.0  # dimensionless; idem
 
-ROCK_IONIZATION = 2.44e-3  # GeV cm2/g, standard rock at 100 GeV; Review of Particle Physics 2022
-ROCK_RADIATION = 3.92e-6  # cm2/g, at 1 TeV; idem
 DEPTH_FLUXES = (0.6797, 0.02071)  # 1/(m2 s); Mei & Hime 2006, eq. 4
 DEPTH_LENGTHS = (0.285e5, 0.698e5)  # g/cm2; idem
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def guan_intensity(energy: Values, cos_zenith: Values) -> Float[Tensor, "*batch"]:
@@ -89,10 +88,13 @@ def guan_intensity(energy: Values, cos_zenith: Values) -> Float[Tensor, "*batch"
     energy, cosine = as_tensors(energy, cos_zenith)
     p1, p2, p3, p4, p5 = CHIRKIN
 
-    square = cosine.square() + p1**2 + p2 * cosine**p3 + p4 * cosine**p5
-    effective = (square / (1 + p1**2 + p2 + p4)).sqrt()
+    # exponentials of shared logarithms: half the price of powers, a third in the backward pass
+    logarithm = torch.log(cosine)
+    powers = p2 * torch.exp(p3 * logarithm) + p4 * torch.exp(p5 * logarithm)
+    square = (cosine.square() + powers + p1**2) / (1 + p1**2 + p2 + p4)
+    mended = energy + GUAN_ENERGY * torch.exp(-GUAN_POWER / 2 * torch.log(square))
 
-    return _gaisser(energy + GUAN_ENERGY / effective**GUAN_POWER, energy * effective)
+    return _gaisser(mended, energy * square.sqrt())
 
 
 def shukla_sankrith_intensity(energy: Values, cos_zenith: Values) -> Float[Tensor, "*batch"]:
@@ -201,70 +203,72 @@ def integral_intensity(
 
 
 def threshold_energy(
-    grammage: Values,
-    ionization: float = ROCK_IONIZATION,
-    radiation: float = ROCK_RADIATION,
+    grammage: Values, material: str | Material = "standard_rock"
 ) -> Float[Tensor, "*batch"]:
-    r"""Energy that a muon needs to cross a thick layer of rock.
+    r"""Energy that a muon needs to cross a thick layer.
 
     .. math::
-        -\frac{dE}{dX} = a + b E \quad\Rightarrow\quad E_{min} = \frac{a}{b}\left(e^{bX} - 1\right)
+        E_{min} = m_\mu c^2 + R^{-1}(X)
+
+    with the range :math:`R` of `detopt.physics.energy_loss.csda_range`.
 
     Args:
-        grammage: Matter :math:`X` along the track [g/cm2]; 1 km of water is 1e5.
-        ionization: Ionization loss :math:`a` [GeV cm2/g].
-        radiation: Radiative loss :math:`b` [cm2/g].
+        grammage: Matter :math:`X` along the track [g/cm2], > 0; 1 km of water is 1e5.
+        material: Name or `Material` of the layer.
 
     Returns:
-        Threshold energy :math:`E_{min}` [GeV].
+        Total energy :math:`E_{min}` [GeV].
 
     Raises:
-        DomainError: A Python number is not positive.
+        NotFoundError: The material does not exist.
+        DomainError: The grammage is a Python number that is not > 0.
 
     Note:
-        Mean loss with constant coefficients. With the defaults the range agrees with the table
-        for standard rock within 10 % from 10 GeV to 1 TeV; beyond, take the energy whose range
-        is :math:`X` from `detopt.physics.energy_loss`. Differentiable in `grammage`.
-
-    References:
-        Particle Data Group, Review of Particle Physics (2022), eq. 30.8 and table 30.2.
+        The mean loss, without fluctuations; up to 100 TeV, which cross 1.2e6 g/cm2 of standard
+        rock. Differentiable in `grammage`.
     """
-    require_positive(grammage=grammage, ionization=ionization, radiation=radiation)
-    (grammage,) = as_tensors(grammage)
-    return ionization / radiation * torch.expm1(radiation * grammage)
+    require_positive(grammage=grammage)
+    muon = particles.get("muon")
+    return energy_of_range(muon, material, grammage) + muon.mass
 
 
 def intensity_at_depth(
     model: Intensity,
     grammage: Values,
     cos_zenith: Values,
-    ionization: float = ROCK_IONIZATION,
-    radiation: float = ROCK_RADIATION,
+    material: str | Material = "standard_rock",
 ) -> Float[Tensor, "*batch"]:
-    r"""Muons that a layer of rock lets through, from the spectrum at the surface.
+    r"""Muons that a layer lets through, from the spectrum at the surface.
 
     .. math::
         I(X, c) = \int_{E_{min}(X)}^\infty I(E, c)\, dE
 
+    with :math:`E_{min}` of `threshold_energy`.
+
     Args:
         model: Differential intensity at the surface.
-        grammage: Matter :math:`X` along the track (slant depth) [g/cm2].
+        grammage: Matter :math:`X` along the track (slant depth) [g/cm2], > 0.
         cos_zenith: Cosine of the zenith angle.
-        ionization: Ionization loss :math:`a` [GeV cm2/g].
-        radiation: Radiative loss :math:`b` [cm2/g].
+        material: Name or `Material` of the layer.
 
     Returns:
         Integral intensity [1/(m2 s sr)].
 
     Raises:
+        NotFoundError: The material does not exist.
         DomainError: A Python number lies outside the domain.
 
     Note:
-        See `threshold_energy`; fluctuations of the loss, neglected here, raise the intensity
-        by about 10 % at 2 km of water equivalent and more below. Differentiable.
+        Vertically in standard rock the two models of the surface lie within 25 % of the fit of
+        Mei and Hime to measurements from 1 to 5 km of water equivalent, and below it at larger
+        depths, 25 % and 36 % at 6 km: the fluctuations of the loss, neglected here, help muons
+        through, and the spectra fall too steeply. Differentiable.
+
+    References:
+        D.-M. Mei and A. Hime, Phys. Rev. D 73 (2006) 053004, eq. 1; J. de Jong, arXiv:0706.1110,
+        on the slope of the spectrum.
     """
-    threshold = threshold_energy(grammage, ionization, radiation)
-    return integral_intensity(model, threshold, cos_zenith)
+    return integral_intensity(model, threshold_energy(grammage, material), cos_zenith)
 
 
 def muon_flux_at_depth(grammage: Values) -> Float[Tensor, "*batch"]:
@@ -307,7 +311,8 @@ def _gaisser(spectral_energy: Tensor, slant_energy: Tensor) -> Tensor:
     """Power law with the decay probabilities of the parent pions and kaons."""
     pions = 1 / (1 + 1.1 / PION_ENERGY * slant_energy)
     kaons = KAON_SHARE / (1 + 1.1 / KAON_ENERGY * slant_energy)
-    return GAISSER_SCALE * spectral_energy.pow(-GAISSER_INDEX) * (pions + kaons)
+    spectrum = torch.exp(math.log(GAISSER_SCALE) - GAISSER_INDEX * torch.log(spectral_energy))
+    return spectrum * (pions + kaons)
 
 
 def _require_domain(energy: Values, cos_zenith: Values) -> None:

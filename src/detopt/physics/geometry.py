@@ -30,12 +30,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from detopt.physics._boxes import cross_box
 from detopt.physics._domain import require_positive
 from detopt.physics._rays import common_span, nonzero, slab_span
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.voxels import voxel_path_lengths, voxel_segments
 
-Values = Float[Tensor, "*#batch"] | float | int
 Vectors = Float[Tensor, "*#batch 3"]
 Span = tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]
 
@@ -79,9 +79,7 @@ def box_crossing(origin: Vectors, direction: Vectors, center: Vectors, half_size
     Note:
         Exact. Differentiable where one face alone decides.
     """
-    unit = torch.nn.functional.normalize(direction, dim=-1)
-    first, last = slab_span(origin - center, unit, half_size)
-    return first.amax(-1), last.amin(-1)
+    return cross_box(center - origin, direction, half_size)
 
 
 def cylinder_crossing(

@@ -29,9 +29,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from detopt.errors import DomainError
-from detopt.physics._domain import require_positive
+from detopt.physics._domain import require_not_negative, require_positive, require_share
 from detopt.physics._incomplete_gamma import gamma_density, lower_gamma, smooth_floor
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensor, as_tensors
 from detopt.physics.sampling_showers import sampling_factor, sharing_weight
 from detopt.physics.shower_stacks import Stack, sum_cells
 
@@ -40,8 +40,6 @@ SCALE = 1.0  # GeV for iron, 1.3 for lead; idem
 SPREAD = 0.12  # rms of the electromagnetic fraction, typical of 10 to 300 GeV
 EM_RATE = 0.2198  # per radiation length; Bock 1981
 BOCK_WEIGHT = 0.4634  # share of the electromagnetic component; idem
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,9 @@ def fluctuated_em_fraction(
         spread: Standard deviation :math:`\sigma` of the share.
         normal: Unit normals :math:`z`.
 
+    Raises:
+        DomainError: A Python number lies outside the domain.
+
     Note:
         The standard deviation is `spread` within 2 % for shares of 0.2 to 0.8 and spreads up to
         0.2. Differentiable.
@@ -139,6 +140,8 @@ def fluctuated_em_fraction(
     References:
         Derived here: the first two terms of the tetrachoric series of the variance.
     """
+    require_share(fraction=fraction)
+    require_not_negative(spread=spread)
     normal, fraction, spread = as_tensors(normal, fraction, spread)
     mean = torch.special.ndtri(fraction)
     density = torch.exp(-(mean**2) / 2) / (2 * torch.pi) ** 0.5
@@ -156,19 +159,16 @@ def sample_em_fraction(
     spread: float = SPREAD,
     scale: float = SCALE,
 ) -> Float[Tensor, "*showers"]:
-    """Draws the electromagnetic share of one shower for each energy.
+    """Draws the electromagnetic share of each shower by `fluctuated_em_fraction`.
 
     Args:
         energy: Energies of the hadrons [GeV].
         rng: Source of the draws, on the device of the energies.
-        spread: Standard deviation of the share.
+        spread: Standard deviation of the share; the default is typical, not fitted.
         scale: See `em_fraction`.
 
     Raises:
         DomainError: `spread` is not between 0 and 0.3.
-
-    Note:
-        See `fluctuated_em_fraction`. The default spread is typical, not fitted.
     """
     if not 0 < spread <= 0.3:
         raise DomainError(f"`spread` must lie between 0 and 0.3, got {spread}. Typical is 0.12.")
@@ -196,8 +196,7 @@ def hadron_shape(energy: Values) -> HadronShape:
         R. K. Bock, T. Hansl-Kozanecka and T. P. Shah, Nucl. Instrum. Meth. 186 (1981) 533.
     """
     require_positive(energy=energy)
-    (energy,) = as_tensors(energy)
-    log = torch.log(energy)
+    log = torch.log(as_tensor(energy))
     alpha = smooth_floor(0.6165 + 0.3183 * log, 1.05, 0.05)
     return HadronShape(alpha, torch.full_like(alpha, EM_RATE), 0.9099 - 0.0237 * log)
 
@@ -218,12 +217,17 @@ def hadron_profile(
         lengths_ratio: Interaction length over radiation length :math:`\lambda/X_0`.
         weight: Electromagnetic share :math:`w`; 0.4634 in the fit.
 
+    Raises:
+        DomainError: A Python number for the ratio or the share lies outside the domain.
+
     Note:
         Its integral over depth is 1. Differentiable.
 
     References:
         R. K. Bock et al., Nucl. Instrum. Meth. 186 (1981) 533.
     """
+    require_positive(lengths_ratio=lengths_ratio)
+    require_share(weight=weight)
     _, depth, ratio, weight = as_tensors(shape.alpha, depth, lengths_ratio, weight)
     em_rate = ratio * shape.em_rate
     em = em_rate * gamma_density(shape.alpha, em_rate * depth)
@@ -242,9 +246,14 @@ def hadron_contained_fraction(
         lengths_ratio: Interaction length over radiation length.
         weight: Electromagnetic share.
 
+    Raises:
+        DomainError: A Python number for the ratio or the share lies outside the domain.
+
     Note:
         Differentiable.
     """
+    require_positive(lengths_ratio=lengths_ratio)
+    require_share(weight=weight)
     _, depth, ratio, weight = as_tensors(shape.alpha, depth, lengths_ratio, weight)
     em = lower_gamma(shape.alpha, ratio * shape.em_rate * depth)
     rest = lower_gamma(shape.alpha, shape.rate * depth)
@@ -274,8 +283,7 @@ def hadron_shower_maximum(energy: Values) -> Float[Tensor, "*batch"]:
         C. W. Fabjan and T. Ludlam, Ann. Rev. Nucl. Part. Sci. 32 (1982) 335.
     """
     require_positive(energy=energy)
-    (energy,) = as_tensors(energy)
-    return 0.2 * torch.log(energy) + 0.7
+    return 0.2 * torch.log(as_tensor(energy)) + 0.7
 
 
 def hadron_containment_depth(energy: Values) -> Float[Tensor, "*batch"]:
@@ -291,11 +299,9 @@ def hadron_containment_depth(energy: Values) -> Float[Tensor, "*batch"]:
         DomainError: A Python number is not positive.
 
     References:
-        C. W. Fabjan and T. Ludlam, Ann. Rev. Nucl. Part. Sci. 32 (1982) 335.
+        As `hadron_shower_maximum`.
     """
-    require_positive(energy=energy)
-    (energy,) = as_tensors(energy)
-    return hadron_shower_maximum(energy) + 2.5 * energy**0.13
+    return hadron_shower_maximum(energy) + 2.5 * as_tensor(energy) ** 0.13
 
 
 def hadron_layer_energies(
@@ -325,12 +331,16 @@ def hadron_layer_energies(
         Energy in each layer [GeV]; in active layers on the scale where electrons count as
         `deposit_in_layers` says.
 
+    Raises:
+        DomainError: A Python number for `e_over_h` is not positive.
+
     Note:
         See `hadron_shape` for the validity. Differentiable in everything, exactly.
 
     References:
         R. K. Bock et al., Nucl. Instrum. Meth. 186 (1981) 533; R. Wigmans, Calorimetry (2017).
     """
+    require_positive(e_over_h=e_over_h)
     shape = hadron_shape(energy)
     alpha, em_rate, rate = (x[..., None] for x in (shape.alpha, shape.em_rate, shape.rate))
     lengths = stack.thickness / stack.column("nuclear_interaction_length")
@@ -379,11 +389,7 @@ def sample_hadron_layer_energies(
     Note:
         The fluctuations of nuclear binding energy are left out: a lower limit on the resolution
         of a compensating calorimeter. Differentiable at a fixed seed; no draw is discrete.
-
-    References:
-        See `hadron_layer_energies` and `sampling_term`.
     """
-    require_positive(e_over_h=e_over_h)
     uniform = torch.rand(energy.shape, generator=rng, dtype=energy.dtype, device=energy.device)
     fraction = sample_em_fraction(energy, rng, spread, scale)
     deposit = hadron_layer_energies(stack, energy, fraction, -torch.log1p(-uniform), e_over_h)

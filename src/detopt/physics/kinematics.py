@@ -37,8 +37,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from detopt.errors import DomainError
-from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._domain import require_not_negative, require_positive
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.electron_scattering import (
     compton_edge,
     compton_electron_angle,
@@ -52,8 +52,6 @@ from detopt.physics.electron_scattering import (
     klein_nishina,
     momentum_transfer,
 )
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def velocity(momentum: Values, mass: Values) -> Float[Tensor, "*batch"]:
@@ -213,11 +211,17 @@ def boost(
         The inverse is the boost by :math:`-\vec\beta`. Differentiable. Digits of :math:`\gamma`
         are lost as :math:`\gamma^2`: at :math:`\gamma = 1000` in float64 ten are left.
     """
-    energy, momentum = vector[..., :1], vector[..., 1:]
-    gamma = (1 - beta.square().sum(-1, keepdim=True)).rsqrt()
-    along = (beta * momentum).sum(-1, keepdim=True)
+    batch = torch.broadcast_shapes(vector.shape[:-1], beta.shape[:-1])
+    # components lead in memory, so that each operation runs over long contiguous rows
+    four, velocity = (
+        x.expand(*batch, x.shape[-1]).movedim(-1, 0).contiguous() for x in (vector, beta)
+    )
+    energy, momentum = four[0], four[1:]
+    gamma = (1 - velocity.square().sum(0)).rsqrt()
+    along = (velocity * momentum).sum(0)
     shift = gamma * (gamma / (gamma + 1) * along + energy)
-    return torch.cat([gamma * (energy + along), momentum + beta * shift], dim=-1)
+    moved = torch.addcmul(momentum, velocity, shift)
+    return torch.cat([(gamma * (energy + along)).unsqueeze(0), moved]).movedim(0, -1)
 
 
 def decay_momentum(
@@ -278,10 +282,12 @@ def two_body_decay(
         Four-vectors of the two products [GeV]; they add up to the parent.
 
     Raises:
-        DomainError: A Python number for `cos_theta` lies outside -1 to 1.
+        DomainError: A Python number for `cos_theta` lies outside -1 to 1, or for a mass is
+            negative.
 
     Note:
-        Exact. Differentiable for `cos_theta` between -1 and 1 and a parent that moves.
+        Exact. NaN where the masses exceed that of the parent. Differentiable for `cos_theta`
+        between -1 and 1 and a parent that moves.
 
     References:
         Particle Data Group, Review of Particle Physics (2022), section 49.4.2.
@@ -290,6 +296,7 @@ def two_body_decay(
         raise DomainError(
             f"`cos_theta` must lie between -1 and 1, got {cos_theta}. Give the cosine."
         )
+    require_not_negative(first_mass=first_mass, second_mass=second_mass)
     parent, m1, m2, cosine, azimuth = as_tensors(parent, first_mass, second_mass, cos_theta, phi)
     size = decay_momentum(invariant_mass(parent), m1, m2)
     size, cosine, azimuth = torch.broadcast_tensors(size, cosine, azimuth)

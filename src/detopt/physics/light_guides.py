@@ -21,12 +21,10 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
 LIGHT_SPEED = 0.299792458  # m/ns; exact
 NODES = 24  # of the Gauss-Legendre rule in `mean_transmission`
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def bar_escape_fraction(index: Values) -> Float[Tensor, "*batch"]:

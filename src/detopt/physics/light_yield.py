@@ -19,13 +19,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.errors import DomainError
+from detopt.physics._constants import FINE_STRUCTURE
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
-FINE_STRUCTURE = 1 / 137.035999  # dimensionless; CODATA 2018
 BIRKS_POLYSTYRENE = 12.6  # g/(GeV cm2); Hirschberg et al. 1992, 0.0126 g/(MeV cm2)
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def quenching(stopping_power: Values, birks: Values = BIRKS_POLYSTYRENE) -> Float[Tensor, "*batch"]:

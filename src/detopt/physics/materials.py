@@ -21,11 +21,11 @@ import torch
 
 from detopt.errors import DomainError, NotFoundError
 from detopt.physics import _collision, _composition
+from detopt.physics._constants import MUON_MASS
 from detopt.physics._sternheimer import DensityEffect
 
 SCATTERING_ENERGY = 21.2052e-3  # GeV, sqrt(4 pi / alpha) m_e; PDG
 PLASMA_SCALE = 28.816e-9  # GeV, plasma energy at 1 g/cm3 and Z/A = 1; PDG
-MUON_MASS = 0.1056583755  # GeV; CODATA 2018
 GAS_DENSITY = 0.05  # g/cm3; a medium below it is taken for a gas
 CM = 0.01  # m
 

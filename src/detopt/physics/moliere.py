@@ -21,14 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.errors import DomainError
+from detopt.physics._constants import FINE_STRUCTURE
 from detopt.physics._domain import require_charge, require_positive
 from detopt.physics._numerics import interpolate, simpson
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
 CHARACTERISTIC = 0.157e-6  # GeV2 cm2/g; chi_c^2, Lynch & Dahl 1991 eq. 3
 SCREENING = 2.007e-11  # GeV2; chi_alpha^2, Lynch & Dahl 1991 eq. 4
 SCREENING_COULOMB = 3.34  # dimensionless; idem
-FINE_STRUCTURE = 1 / 137.035999  # dimensionless; CODATA 2018
 CM_PER_M = 100.0
 SCREENING_RATIO = 1.167  # exp(2 gamma - 1), from chi_alpha to Molière's angle; Bethe 1953 eq. 23
 MIN_COLLISIONS = 100.0  # Molière theory fails below about 20 (Bethe 1953, section III)
@@ -36,9 +36,6 @@ CENTRAL_EDGE = 2.326348  # a unit Gaussian has 98 % inside, the part that Lynch 
 CENTRAL_RMS = 0.934593  # rms of a unit Gaussian inside that edge
 MAX_NORMAL = 5.0  # beyond (6e-7 of the draws) the transform is cut off
 TABLE_STEP = 0.01
-
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def collision_count(
@@ -185,12 +182,19 @@ def moliere_survival(angle: Float[Tensor, " n"], expansion: float) -> Float[Tens
     Returns:
         Probability between 0 and 1, to an absolute :math:`10^{-9}`.
 
+    Raises:
+        DomainError: `expansion` is not above 1, where the series ends.
+
     Note:
         Small angles, no nuclear form factor. Differentiable in `angle`.
 
     References:
         H. A. Bethe, Phys. Rev. 89 (1953) 1256, eqs. 25 to 28 for the projected angle.
     """
+    if not expansion > 1:
+        raise DomainError(
+            f"`expansion` must be > 1, got {expansion}. `moliere_expansion` gives it."
+        )
     nodes, weights = simpson(upper=12.0, n_intervals=4096)
     square = nodes.square() / 4
     log_term = torch.xlogy(square, square)

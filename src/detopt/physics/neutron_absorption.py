@@ -25,8 +25,9 @@ from torch import Tensor
 
 from detopt.errors import NotFoundError
 from detopt.physics import materials
+from detopt.physics._constants import AVOGADRO
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 
 PLANCK = 6.62607015e-34  # J s; exact
 NEUTRON_MASS = 1.67492749804e-27  # kg; CODATA 2018
@@ -35,10 +36,7 @@ NANOSECOND = 1e-9  # s
 THERMAL_SPEED = 2200e-9  # m/ns; the reference speed of tabulated cross sections
 GRAVITY = 9.80665e-18  # m/ns2; standard
 BARN = 1e-28  # m2
-AVOGADRO = 6.02214076e23  # 1/mol; exact
 PER_M3 = 1e6  # 1/cm3 to 1/m3
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 def neutron_speed(wavelength: Values) -> Float[Tensor, "*batch"]:

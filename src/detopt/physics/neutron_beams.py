@@ -28,9 +28,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
-
-Values = Float[Tensor, "*#batch"] | float | int
+from detopt.physics._tensors import Values, as_tensors
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 from detopt.errors import NotFoundError
+from detopt.physics._constants import ELECTRON_MASS
 
 # Names that people use, with their number in the Monte Carlo scheme of the PDG. A name without a
 # sign is the particle itself: the negative muon and electron, the positive pion and kaon.
@@ -70,7 +71,6 @@ NUMBERS = {
     "carbon_ion": 1000060120,
 }
 PER_GEV = 1e-3  # the tables are in MeV
-ELECTRON_MASS = 0.51099895e-3  # GeV; CODATA 2018
 NUCLEUS = 1_000_000_000  # numbers of nuclei begin here; their rows give the mass of the atom
 NEUTRINOS = {12, 14, 16}
 

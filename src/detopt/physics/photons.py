@@ -23,13 +23,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.physics import _composition, materials
-from detopt.physics._cross_sections import klein_nishina, photon_element
+from detopt.physics import materials
+from detopt.physics._cross_sections import klein_nishina
 from detopt.physics._domain import require_positive
+from detopt.physics._photon_tables import PROCESSES, attenuation, attenuation_table
 from detopt.physics._tensors import TensorLike, as_tensor, as_tensors
 from detopt.physics.materials import Material
 
-CM2_PER_BARN_MOLE = 0.602214076  # Avogadro's number times a barn, cm2/mol
 CM = 0.01  # m
 
 
@@ -75,7 +75,8 @@ def interactions(material: str | Material, energy: TensorLike) -> Interactions:
     Note:
         From 10 keV to 10 GeV. To 800 keV the tables of xraylib, with K and L edges as sharp
         steps, within 1 %; above, a fit to NIST XCOM within 1 % (the photoelectric part, where it
-        is a small share, within 4 %). Differentiable in `energy` but at the edges. Photonuclear
+        is a small share, within 4 %). Differentiable in `energy` but at the edges. Single
+        precision takes tables that agree with the rest within 2e-5 of the total. Photonuclear
         absorption, below 5 % of the total, is not in it.
 
     References:
@@ -84,18 +85,12 @@ def interactions(material: str | Material, energy: TensorLike) -> Interactions:
     require_positive(energy=energy)
     medium = material if isinstance(material, Material) else materials.get(material)
     at = as_tensor(energy)
-    table = _composition.load_table().elements
-    zero = torch.zeros_like(at)
-    photoelectric, compton, pair, rayleigh = zero, zero, zero, zero
-    for symbol, weight in medium.composition.items():
-        element = photon_element(table[symbol].atomic_number)
-        atoms = weight * CM2_PER_BARN_MOLE / table[symbol].atomic_mass
-        photoelectric = photoelectric + atoms * element.photoelectric(at)
-        compton = compton + atoms * element.compton(at)
-        pair = pair + atoms * element.pair(at)
-        rayleigh = rayleigh + atoms * element.rayleigh(at)
-
-    return Interactions(photoelectric, compton, pair, rayleigh)
+    return Interactions(
+        photoelectric=_coefficient(medium, ("photoelectric",), at),
+        compton=_coefficient(medium, ("compton",), at),
+        pair=_coefficient(medium, ("pair",), at),
+        rayleigh=_coefficient(medium, ("rayleigh",), at),
+    )
 
 
 def shares(material: str | Material, energy: TensorLike) -> Interactions:
@@ -139,8 +134,10 @@ def mass_attenuation(
     Note:
         See `interactions` for range and accuracy.
     """
-    each = interactions(material, energy)
-    return each.total if coherent else each.total - each.rayleigh
+    require_positive(energy=energy)
+    medium = material if isinstance(material, Material) else materials.get(material)
+    counted = PROCESSES if coherent else tuple(p for p in PROCESSES if p != "rayleigh")
+    return _coefficient(medium, counted, as_tensor(energy))
 
 
 def attenuation_length(material: str | Material, energy: TensorLike) -> Float[Tensor, "*batch"]:
@@ -181,3 +178,12 @@ def transmission(
     require_positive(energy=energy)
     at, length = as_tensors(energy, path)
     return torch.exp(-length / attenuation_length(material, at))
+
+
+def _coefficient(
+    medium: Material, processes: tuple[str, ...], energy: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Sum over processes; single precision takes a faster table, to 1e-5."""
+    if energy.dtype == torch.float32:
+        return attenuation_table(medium, processes, energy.device)(energy)
+    return attenuation(medium, processes, energy)

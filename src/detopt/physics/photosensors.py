@@ -20,9 +20,7 @@ from torch import Generator, Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
-
-Values = Float[Tensor, "*#batch"] | float | int
+from detopt.physics._tensors import Values, as_tensors
 
 
 def sensor_response(

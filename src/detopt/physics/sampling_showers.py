@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensor, as_tensors
+from detopt.physics._tensors import Values, as_tensor, as_tensors
 from detopt.physics.electromagnetic_showers import (
     LongitudinalShape,
     mean_shape,
@@ -45,8 +45,6 @@ from detopt.physics.shower_stacks import (
 WIGMANS = 0.027  # GeV^1/2 per sqrt(mm); Livan and Wigmans
 FLOOR = 1e-9  # GeV, below which a cell is empty
 MM_PER_M = 1e3
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,9 @@ def deposit_in_layers(
     Returns:
         Energy in each layer, active or not [GeV]; the sum is what the stack contains.
 
+    Raises:
+        DomainError: A Python number for the energy is not positive.
+
     Note:
         For cells thinner than a few radiation lengths. Visible energies are within 20 % of
         Geant4, as e/mip is; calibrate on electrons. Differentiable in everything, exactly.
@@ -93,6 +94,7 @@ def deposit_in_layers(
         G. Grindhammer and S. Peters, hep-ex/0001020, section 4;
         R. Wigmans, Calorimetry (2017), chapter 3.
     """
+    require_positive(energy=energy)
     energy, start = as_tensors(energy, start)
     share = _layer_share(stack.depth, shape, start, tail)
     weighted = share * sharing_weight(stack)

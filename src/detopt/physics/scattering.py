@@ -27,14 +27,12 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from detopt.physics._domain import require_charge, require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._domain import require_charge, require_not_negative, require_positive
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.moliere import collision_count, lynch_dahl_angle, moliere_deviate
 
 HIGHLAND_SCALE = 0.0136  # GeV; Lynch & Dahl 1991
 HIGHLAND_LOG = 0.038  # dimensionless; idem
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)
@@ -188,12 +186,16 @@ def deflect(path: Values, angle: Values, normals: Float[Tensor, "*draw 2 2"]) ->
     Returns:
         Offset [m] and angle [rad] in the two planes.
 
+    Raises:
+        DomainError: A Python number is negative.
+
     Note:
         Its covariance is `scattering_covariance` exactly. Differentiable in all tensors.
 
     References:
         Particle Data Group, Review of Particle Physics (2022), eqs. 34.21 and 34.22.
     """
+    require_not_negative(path=path, angle=angle)
     _, length, width = as_tensors(normals, path, angle)
     return _deflect(length, width, normals.movedim((-1, -2), (0, 1)))
 

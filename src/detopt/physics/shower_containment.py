@@ -24,13 +24,11 @@ from torch import Tensor
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
 from detopt.physics._incomplete_gamma import gamma_density, lower_gamma, lower_gamma_quantile
-from detopt.physics._tensors import as_tensor, as_tensors
+from detopt.physics._tensors import Values, as_tensor, as_tensors
 from detopt.physics.electromagnetic_showers import LongitudinalShape
 
 TAIL_WEIGHT = 0.08  # fit to Geant4 11.4, Al to U, 1 to 100 GeV
 TAIL_SCALE, TAIL_POWER = 1.29, 0.22  # radiation lengths; idem, fall of the leakage beyond 20
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)

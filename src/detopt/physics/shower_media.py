@@ -13,15 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.materials import Material
 
 CRITICAL_SCALE = 2.66e-3  # GeV; GFLASH, as in Geant4
 CRITICAL_POWER = 1.1  # dimensionless; idem
 SCATTERING_ENERGY = 21.2052e-3  # GeV, sqrt(4 pi / alpha) m_e; PDG
 CM = 0.01  # m
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.physics._domain import require_positive
+from detopt.physics._domain import require_not_negative, require_positive, require_share
 from detopt.physics._incomplete_gamma import lower_gamma_quantile, smooth_floor
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.electromagnetic_showers import LongitudinalShape, mean_shape
 from detopt.physics.shower_media import Medium
 
 TAIL_GROWTH_GEANT4 = 0.0412  # dimensionless; GVFlashHomoShowerTuning::ParRT6
 TAIL_GROWTH_PAPER = 0.0421  # dimensionless; hep-ex/0001020, appendix A.1.3
 NODES = 48  # of the Gauss-Legendre rule over depth in `lateral_containment`
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,16 @@ def relative_depth(
         shape: Shape of the single shower.
         mean: Shape of the mean shower; with ``mean=shape`` the result is :math:`t/T`.
 
+    Raises:
+        DomainError: A Python number is negative.
+
     Note:
         Differentiable.
 
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, section 3; Geant4 11.
     """
+    require_not_negative(depth=depth)
     _, depth = as_tensors(shape.alpha, depth)
     return depth * shape.beta / shape.alpha * mean.alpha / (mean.alpha - 1)
 
@@ -148,12 +150,16 @@ def radial_profile(radius: Values, shape: RadialShape) -> Float[Tensor, "*batch"
         radius: Distance :math:`r \ge 0` from the axis in Molière radii.
         shape: Shape of the slice.
 
+    Raises:
+        DomainError: A Python number is negative.
+
     Note:
         Its integral over the radius is 1. Differentiable.
 
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, section 3, radial profiles.
     """
+    require_not_negative(radius=radius)
     _, radius = as_tensors(shape.core, radius)
     core, tail = (2 * radius * r**2 / (radius**2 + r**2) ** 2 for r in (shape.core, shape.tail))
     return tail + shape.weight * (core - tail)
@@ -169,12 +175,16 @@ def radial_containment(radius: Values, shape: RadialShape) -> Float[Tensor, "*ba
         radius: Distance :math:`r \ge 0` from the axis in Molière radii.
         shape: Shape of the slice.
 
+    Raises:
+        DomainError: A Python number is negative.
+
     Note:
         Differentiable.
 
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, radial profile, integrated.
     """
+    require_not_negative(radius=radius)
     _, radius = as_tensors(shape.core, radius)
     core, tail = (radius**2 / (radius**2 + r**2) for r in (shape.core, shape.tail))
     return tail + shape.weight * (core - tail)
@@ -194,7 +204,10 @@ def radial_quantile(probability: Values, shape: RadialShape) -> Float[Tensor, "*
         shape: Shape of the slice.
 
     Returns:
-        Radius in Molière radii.
+        Radius in Molière radii; infinite for a share of 1.
+
+    Raises:
+        DomainError: A Python number for the share is not between 0 and 1.
 
     Note:
         A draw by this inverse never chooses between core and tail, so that its derivative with
@@ -203,6 +216,7 @@ def radial_quantile(probability: Values, shape: RadialShape) -> Float[Tensor, "*
     References:
         Derived here from `radial_containment`.
     """
+    require_share(probability=probability)
     _, v = as_tensors(shape.core, probability)
     core, tail = shape.core**2, shape.tail**2
     linear = shape.weight * tail + (1 - shape.weight) * core - v * (core + tail)
@@ -227,7 +241,7 @@ def lateral_containment(radius: Values, energy: Values, medium: Medium) -> Float
         medium: The medium.
 
     Raises:
-        DomainError: A Python number for the energy is not positive.
+        DomainError: A Python number for the energy is not positive, or for the radius negative.
 
     Note:
         For the mean shower in infinite depth. Numerically good to 1e-4. Differentiable.
@@ -235,6 +249,8 @@ def lateral_containment(radius: Values, energy: Values, medium: Medium) -> Float
     References:
         `longitudinal_profile` and `radial_containment`.
     """
+    require_positive(energy=energy)
+    require_not_negative(radius=radius)
     energy, radius = as_tensors(energy, radius)
     shape = mean_shape(energy, medium)
     alpha, maximum, beta = (x[..., None] for x in (shape.alpha, shape.maximum, shape.beta))

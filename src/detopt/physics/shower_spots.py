@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
 from detopt.physics._incomplete_gamma import lower_gamma_quantile, smooth_floor
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.electromagnetic_showers import (
     INDIVIDUAL,
     LongitudinalShape,
@@ -26,8 +26,6 @@ from detopt.physics.electromagnetic_showers import (
 from detopt.physics.shower_containment import longitudinal_profile
 from detopt.physics.shower_media import Medium
 from detopt.physics.shower_radial import radial_quantile, radial_shape, relative_depth
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ __all__ = [
     "vavilov_quantile",
 ]
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from torch import Tensor
 from detopt.physics import _collision, _medium, _ranges, _vavilov
 from detopt.physics._domain import require_positive
 from detopt.physics._medium import Beam
+from detopt.physics._octaves import OctaveTable
 from detopt.physics._tensors import TensorLike, as_tensors
 from detopt.physics._vavilov import landau_quantile, vavilov_quantile
 from detopt.physics.materials import Material
@@ -185,7 +187,7 @@ def vavilov_most_probable_loss(
     layer = _layer(beam, medium, kinetic_energy, path)
     kappa = layer.width / layer.transfer
     mode = _vavilov.mode(kappa, layer.beta_squared)
-    return _loss_of(mode, beam, medium, layer)
+    return _loss_of(mode - _vavilov.mean(kappa, layer.beta_squared), beam, medium, layer)
 
 
 def straggling_width(
@@ -269,7 +271,8 @@ def sample_loss(
         ).to(kappa.device)
 
     def losses(scores: Tensor) -> Tensor:
-        return _loss_of(vavilov_quantile(scores, kappa, layer.beta_squared), beam, medium, layer)
+        deviation = _vavilov.deviation(scores, kappa, layer.beta_squared)
+        return _loss_of(deviation, beam, medium, layer)
 
     one_layer = kappa.dim() == 0 and noise.dtype == torch.float32
     return _between(losses, noise) if one_layer and noise.numel() > N_CELLS else losses(noise)
@@ -293,31 +296,56 @@ def _between(
 def _layer(beam: Beam, medium: Material, kinetic_energy: TensorLike, path: TensorLike) -> _Layer:
     require_positive(kinetic_energy=kinetic_energy, path=path)
     energy, length = as_tensors(kinetic_energy, path)
-    gamma = energy / beam.mass + 1
-    beta_squared = 1 - gamma**-2
-    if beam.is_electron:
-        transfer = energy if beam.charge > 0 else energy / 2
-    else:
-        transfer = _collision.largest_transfer(gamma, beam.mass)
-    thickness = length * medium.density * CM
-    strength = _collision.K / 2 * medium.z_over_a * beam.charge**2
-    width = strength * thickness / beta_squared
+    gamma, beta_squared, transfer = _motion(beam, energy)
+    thickness = length * (medium.density * CM)
+    width = _strength(beam, medium) * thickness / beta_squared
     return _Layer(energy, beta_squared, gamma, transfer, width, thickness)
 
 
 def _loss_of(
-    landau_variable: Float[Tensor, "*batch"], beam: Beam, medium: Material, layer: _Layer
+    deviation: Float[Tensor, "*batch"], beam: Beam, medium: Material, layer: _Layer
 ) -> Float[Tensor, "*batch"]:
-    """Loss at a value of Landau's variable.
+    """Loss where Landau's variable is that much above its mean."""
+    if layer.energy.dtype == torch.float32:
+        mean = _soft_table(beam, medium, layer.energy.device)(layer.energy)
+    else:
+        mean = _soft_loss(beam, medium, layer.energy)
+    return mean * layer.thickness + layer.width * deviation
 
-    The mean that belongs to it is that of Rutherford-like collisions: without the spin term of
-    the Bethe formula and the radiation of struck electrons, which harden the far tail only.
+
+def _soft_loss(
+    beam: Beam, medium: Material, energy: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Mean loss of Rutherford-like collisions [GeV cm2/g].
+
+    The spin term of the Bethe formula and the radiation of struck electrons, which harden the
+    far tail only, are not in it.
     """
-    mean = _ranges.look_up(beam, medium, "collision", layer.energy) * layer.thickness
-    if not beam.is_electron:
-        mean = mean - layer.width / 4 * (layer.transfer / (layer.gamma * beam.mass)) ** 2
+    loss = _ranges.look_up(beam, medium, "collision", energy)
+    if beam.is_electron:
+        return loss
+    gamma, beta_squared, transfer = _motion(beam, energy)
+    spin = (transfer / (gamma * beam.mass)).square() / 4
+    loss = loss - _strength(beam, medium) / beta_squared * spin
     if beam.is_muon:
-        radiated = _collision.electron_bremsstrahlung(layer.gamma, beam.mass, medium.z_over_a)
-        mean = mean - radiated * layer.thickness
-    centre = _vavilov.mean(layer.width / layer.transfer, layer.beta_squared)
-    return mean + layer.width * (landau_variable - centre)
+        loss = loss - _collision.electron_bremsstrahlung(gamma, beam.mass, medium.z_over_a)
+    return loss
+
+
+@functools.lru_cache(maxsize=64)
+def _soft_table(beam: Beam, medium: Material, device: torch.device) -> OctaveTable:
+    return OctaveTable.of(lambda energy: _soft_loss(beam, medium, energy), device)
+
+
+def _strength(beam: Beam, medium: Material) -> float:
+    """The scale of the fluctuations times the squared velocity over the thickness [GeV cm2/g]."""
+    return _collision.K / 2 * medium.z_over_a * beam.charge**2
+
+
+def _motion(beam: Beam, energy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lorentz factor, squared velocity and largest energy given to one electron [GeV]."""
+    gamma = energy / beam.mass + 1
+    beta_squared = 1 - gamma.square().reciprocal()
+    if beam.is_electron:
+        return gamma, beta_squared, energy if beam.charge > 0 else energy / 2
+    return gamma, beta_squared, _collision.largest_transfer(gamma, beam.mass)

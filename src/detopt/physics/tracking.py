@@ -35,7 +35,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
-from detopt.physics._tensors import as_tensors
+from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.fields import CURVATURE
 from detopt.physics.helix_fit import HelixFit, helix_fit, helix_step
 from detopt.physics.kalman import (
@@ -52,8 +52,6 @@ from detopt.physics.vertexing import Vertex, fit_vertex
 PION_MASS = 0.13957039  # GeV; Particle Data Group 2022
 PASSIVE = 1e3  # m, the resolution that an infinite one is replaced by
 VACUUM = 1e-12  # radiation lengths; keeps the logarithm finite where there is no matter
-
-Values = Float[Tensor, "*#batch"] | float | int
 
 
 @dataclass(frozen=True)
