@@ -131,7 +131,7 @@ def collision_stopping_power(
     """
     require_positive(kinetic_energy=kinetic_energy)
     beam, medium = _medium.resolve(particle, material)
-    return _medium.collision_loss(beam, medium, as_tensor(kinetic_energy))
+    return _ranges.look_up(beam, medium, "collision", as_tensor(kinetic_energy))
 
 
 def radiative_stopping_power(
@@ -166,7 +166,7 @@ def radiative_stopping_power(
     """
     require_positive(kinetic_energy=kinetic_energy)
     beam, medium = _medium.resolve(particle, material)
-    return _medium.radiative_loss(beam, medium, as_tensor(kinetic_energy))
+    return _ranges.radiative(beam, medium, as_tensor(kinetic_energy))
 
 
 def csda_range(
