@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results" / "inference.json"
 PARTS = {  # what the user types: module
     "inferno": "inferno",
-    "profile": "profile",
+    "profile": "profile_likelihood",
     "gradient": "detached",
     "gamma": "gamma",
     "design": "counting",

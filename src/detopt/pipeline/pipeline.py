@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from detopt.design import Design, DesignSpace
+from detopt.errors import ConfigError, DesignError
+from detopt.pipeline.nuisances import TREATMENTS, Nuisances
 from detopt.pipeline.outcome import Outcome, Summary
 from detopt.pipeline.pictures import Scatter, Scene
 from detopt.pipeline.problem import Problem
+from detopt.pipeline.slopes import SLOPES, summarize_with_slopes
 from detopt.pipeline.stages import Analysis, Objective, Reconstruction, Simulator, Source
 
 N_REMEMBERED = 8  # chunks whose events are kept
@@ -40,6 +43,17 @@ class Pipeline(Problem):
         dtype: Precision of the simulation.
         view: Maps a design to a picture of it.
         diagnostics: Maps a summary to plots of the reconstruction's quality.
+        nuisances: What the instrument does not know about itself, if it is modelled; stages and
+            objective find it in the design.
+        treatment: "fixed" (nominal values), "marginalized" (a draw for each of `n_events`) or
+            "profiled" (nominal values, and the objective gets a `SummaryWithSlopes`).
+        slopes: How slopes are made: "forward", or "differences" for stages with steps or cuts.
+
+    Raises:
+        DesignError: A nuisance parameter is called as a design parameter, or the hard pipeline
+            has others.
+        ConfigError: No such treatment or slopes.
+        DomainError: A free nuisance parameter cannot be marginalized.
     """
 
     space: DesignSpace
@@ -57,11 +71,15 @@ class Pipeline(Problem):
     dtype: torch.dtype = torch.float32
     view: Callable[[Design], Scene] | None = None
     diagnostics: Callable[[Summary], Sequence[Scatter]] | None = None
+    nuisances: Nuisances | None = None
+    treatment: str = "fixed"
+    slopes: str = "forward"
     _memory: "_Memory" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._memory = _Memory()
         self._check()
+        self._check_nuisances()
 
     def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Summary:
         """Run the first four stages on a chunk of events.
@@ -70,15 +88,26 @@ class Pipeline(Problem):
         that share their random numbers, as finite differences do, share the work.
         """
         events = self._memory.events(self.source, n_events, rng, self.dtype)
-        readout = self.simulator(events, design, rng)
-        estimate = self.reconstruction(readout, design)
-        summary = self.analysis(estimate, events)
-        assert isinstance(summary, Summary)
-        return summary
+
+        def stages(design: Design) -> Summary:
+            readout = self.simulator(events, design, rng)
+            estimate = self.reconstruction(readout, design)
+            summary = self.analysis(estimate, events)
+            assert isinstance(summary, Summary)
+            return summary
+
+        if self.nuisances is None:
+            return stages(design)
+        if self.treatment == "fixed":
+            return stages(self.nuisances.augment(design))
+        if self.treatment == "marginalized":
+            return stages(self.nuisances.draw(design, n_events, rng))
+        return summarize_with_slopes(stages, self.nuisances, design, rng, self.slopes)
 
     def judge(self, summary: Summary, design: Design) -> Outcome:
-        """Run the last stage."""
-        return self.objective(summary, design)
+        """Run the last stage; it sees the nominal values of the nuisance parameters."""
+        whole = design if self.nuisances is None else self.nuisances.augment(design)
+        return self.objective(summary, whole)
 
     def cost(self, design: Design) -> Tensor | None:
         """What `price` says."""
@@ -101,6 +130,35 @@ class Pipeline(Problem):
     def diagnose(self, summary: Summary) -> Sequence[Scatter]:
         """The plots that `diagnostics` makes."""
         return () if self.diagnostics is None else self.diagnostics(summary)
+
+    def _check_nuisances(self) -> None:
+        """Refuse nuisance parameters that stages could not tell apart or treat."""
+        if self.treatment not in TREATMENTS:
+            known = ", ".join(TREATMENTS)
+            raise ConfigError(f"`treatment` must be one of {known}, got {self.treatment!r}.")
+        if self.slopes not in SLOPES:
+            raise ConfigError(f"`slopes` must be one of {', '.join(SLOPES)}, got {self.slopes!r}.")
+        names = [] if self.nuisances is None else self.nuisances.names
+        if self.hard is not None:
+            others = [] if self.hard.nuisances is None else self.hard.nuisances.names
+            if names != others or self.treatment != self.hard.treatment:
+                raise DesignError(
+                    "The hard pipeline must have the same nuisance parameters and treatment, got "
+                    f"{', '.join(others) or 'none'} ({self.hard.treatment}) beside "
+                    f"{', '.join(names) or 'none'} ({self.treatment})."
+                )
+        if self.nuisances is None:
+            return
+        for parameter in self.space.parameters:
+            if parameter.name in names:
+                raise DesignError(
+                    f"`{parameter.name}` is a design parameter and a nuisance parameter. Rename "
+                    "one of them."
+                )
+        if self.treatment == "marginalized":
+            self.nuisances.draw(self.space.start, 1, torch.Generator())
+        else:
+            self.nuisances.widths(self.space.start)
 
 
 class _Memory:
