@@ -1,0 +1,227 @@
+r"""What a conditional generator is: it learns to draw rows, given what they depend on.
+
+Every generator models what a linear regression leaves over,
+
+.. math::
+    y = m + B^{\mathsf T} c + s\, r, \qquad r \sim q(r \mid c)
+
+with the conditions :math:`c` scaled to mean zero and unit width. The slopes B are those of a ridge
+regression; a network draws the residuals r. After each fit the mean of what is drawn is made to
+agree with the data to first order in c, so that the gradient of a mean does not depend on the
+network alone.
+
+References:
+    S. Shirobokov et al., Black-Box Optimization with Local Generative Surrogates,
+    arXiv:2002.04632.
+"""
+
+__all__ = ["ConditionalGenerator"]
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from detopt.errors import MethodError
+from detopt.surrogates.training import Training, ridge
+
+SCALING = ("center", "width", "location", "slopes", "scale")
+
+
+class ConditionalGenerator(ABC):
+    """Draws rows whose distribution depends on conditions, and learns how from examples.
+
+    Args:
+        n_conditions: Columns of the conditions, >= 1.
+        n_columns: Columns of a row, >= 1.
+        training: Effort of a fit.
+        dtype: Precision of the network.
+
+    Raises:
+        MethodError: A number of columns is below 1.
+    """
+
+    def __init__(
+        self,
+        n_conditions: int,
+        n_columns: int,
+        training: Training | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if n_conditions < 1 or n_columns < 1:
+            raise MethodError(
+                "A generator needs at least one condition and one column, got "
+                f"{n_conditions} and {n_columns}."
+            )
+        self.n_conditions, self.n_columns = n_conditions, n_columns
+        self.training = Training() if training is None else training
+        self.dtype = dtype
+        self._network: nn.Module | None = None
+        self._scaling: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def _build(self) -> nn.Module:
+        """A network with fresh weights from the global generator."""
+
+    @abstractmethod
+    def _train(
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, n_steps: int,
+        rng: torch.Generator,
+    ) -> float:
+        """Improve the network by `n_steps` steps; the loss at the end."""
+
+    @abstractmethod
+    def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
+        """Residuals for scaled conditions."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there was a fit."""
+        return self._network is not None
+
+    def fit(
+        self,
+        conditions: Float[Tensor, "n n_conditions"],
+        samples: Float[Tensor, "n n_columns"],
+        rng: torch.Generator,
+        warm: bool = True,
+    ) -> float:
+        """Learn from examples.
+
+        Args:
+            conditions: What each row depends on, such as theta.
+            samples: The rows.
+            rng: Where weights, batches and noise come from.
+            warm: Whether to go on from the weights of the last fit, if there was one.
+
+        Returns:
+            The loss at the end, averaged over the last tenth of the steps.
+
+        Raises:
+            MethodError: There are fewer than two rows, they have another shape, or a number is not
+                finite.
+        """
+        self._check(conditions, samples)
+        begin = int(torch.randint(2**62, (), generator=rng))
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(begin)
+            fresh = self._network is None or not warm
+            network = self._build().to(self.dtype) if fresh else self._network
+            assert network is not None
+            rows = samples.detach().to(torch.float64)
+            scaled = self._rescale(conditions.detach().to(torch.float64), rows)
+            residuals = self._residuals(scaled, rows).to(self.dtype)
+            steps = self.training.n_steps if fresh else self.training.n_warm_steps
+            loss = self._train(network, scaled.to(self.dtype), residuals, steps, rng)
+        self._network = network.requires_grad_(False)
+        self._calibrate(scaled, rows, rng)
+        return loss
+
+    def _rescale(self, conditions: Tensor, rows: Tensor) -> Tensor:
+        """Choose the scales and slopes; the scaled conditions."""
+        center, width = conditions.mean(dim=0), conditions.std(dim=0)
+        width = torch.where(width > 0, width, torch.ones_like(width))
+        scaled = (conditions - center) / width
+        location = rows.mean(dim=0)
+        slopes = ridge(scaled, rows - location)
+        scale = (rows - location - scaled @ slopes).std(dim=0)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self._scaling = dict(zip(SCALING, (center, width, location, slopes, scale), strict=True))
+        return scaled
+
+    def _residuals(self, scaled: Tensor, rows: Tensor) -> Tensor:
+        known = self._scaling
+        residuals: Tensor = (rows - known["location"] - scaled @ known["slopes"]) / known["scale"]
+        return residuals
+
+    def _calibrate(self, scaled: Tensor, rows: Tensor, rng: torch.Generator) -> None:
+        """Take out what is left of the mean's error, to first order in the conditions."""
+        known = self._scaling
+        with torch.no_grad():
+            assert self._network is not None
+            drawn = self._draw(self._network, scaled.to(self.dtype), rng).to(torch.float64)
+            excess = (drawn - self._residuals(scaled, rows)) * known["scale"]
+            shift = excess.mean(dim=0)
+            known["location"] = known["location"] - shift
+            known["slopes"] = known["slopes"] - ridge(scaled, excess - shift)
+
+    def sample(
+        self, conditions: Float[Tensor, "n n_conditions"], rng: torch.Generator
+    ) -> Float[Tensor, "n n_columns"]:
+        """One row for each condition.
+
+        Note:
+            Differentiable in the conditions: the noise that is drawn does not depend on them, and
+            the same generator seed gives the same noise.
+
+        Raises:
+            MethodError: There was no fit yet.
+        """
+        scaled = self._scaled(conditions)
+        assert self._network is not None
+        residuals = self._draw(self._network, scaled.to(self.dtype), rng)
+        known = self._scaling
+        mean = known["location"] + scaled @ known["slopes"]
+        return (mean + known["scale"] * residuals).to(conditions.dtype)
+
+    def log_prob(
+        self,
+        conditions: Float[Tensor, "n n_conditions"],
+        samples: Float[Tensor, "n n_columns"],
+    ) -> Float[Tensor, " n"]:
+        """Logarithm of the density of each row, where the generator has one.
+
+        Raises:
+            MethodError: This kind of generator has no density, or there was no fit yet.
+        """
+        scaled = self._scaled(conditions)
+        residuals = self._residuals(scaled, samples.to(torch.float64))
+        assert self._network is not None
+        found = self._log_density(self._network, scaled.to(self.dtype), residuals.to(self.dtype))
+        volume = self._scaling["scale"].log().sum()
+        return (found.to(torch.float64) - volume).to(conditions.dtype)
+
+    def _log_density(self, network: nn.Module, conditions: Tensor, residuals: Tensor) -> Tensor:
+        raise MethodError(f"{type(self).__name__} has no density. Take `ConditionalFlow`.")
+
+    def _scaled(self, conditions: Tensor) -> Tensor:
+        if self._network is None:
+            raise MethodError("The generator was not fitted yet. Call `fit` first.")
+        scaled: Tensor = (conditions.to(torch.float64) - self._scaling["center"]) / (
+            self._scaling["width"]
+        )
+        return scaled
+
+    def _check(self, conditions: Tensor, samples: Tensor) -> None:
+        shapes = tuple(conditions.shape), tuple(samples.shape)
+        n = len(conditions)
+        if shapes != ((n, self.n_conditions), (n, self.n_columns)) or n < 2:
+            raise MethodError(
+                f"A fit needs two or more rows of {self.n_conditions} conditions and "
+                f"{self.n_columns} columns, got {shapes[0]} and {shapes[1]}."
+            )
+        if not bool(conditions.isfinite().all() and samples.isfinite().all()):
+            raise MethodError("A fit needs finite numbers. Leave failed evaluations out.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scales and weights, as tensors; empty before the first fit."""
+        if self._network is None:
+            return {}
+        weights = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
+        return {"network": weights} | {k: v.clone() for k, v in self._scaling.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a stored state of the same kind of generator."""
+        if not state:
+            self._network, self._scaling = None, {}
+            return
+        with torch.random.fork_rng(devices=[]):
+            network = self._build().to(self.dtype)
+        try:
+            network.load_state_dict(state["network"])
+        except (RuntimeError, KeyError) as error:
+            raise MethodError("The stored state belongs to another generator.") from error
+        self._network = network.requires_grad_(False)
+        self._scaling = {name: state[name].clone() for name in SCALING}

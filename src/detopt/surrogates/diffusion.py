@@ -1,0 +1,106 @@
+"""A conditional diffusion model whose samples take a few steps."""
+
+__all__ = ["ConditionalDiffusion"]
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from detopt.errors import MethodError
+from detopt.surrogates.base import ConditionalGenerator
+from detopt.surrogates.training import Training, batches, perceptron, scheduled
+
+FREQUENCIES = (1.0, 2.0)  # in which the network sees the time
+
+
+class ConditionalDiffusion(ConditionalGenerator):
+    r"""Noise, turned into residuals by a few deterministic steps of a reversed diffusion.
+
+    With :math:`r_t = \cos(t)\, r + \sin(t)\, \epsilon`, a network learns the velocity
+    :math:`v = \cos(t)\, \epsilon - \sin(t)\, r` from :math:`(r_t, t, c)`. A sample starts as noise
+    at :math:`t = \pi/2` and rotates back,
+
+    .. math::
+        r_{t - \delta} = \cos(\delta)\, r_t - \sin(\delta)\, v(r_t, t, c).
+
+    No density.
+
+    Args:
+        n_conditions: Columns of the conditions.
+        n_columns: Columns of a row.
+        training: Effort of a fit.
+        dtype: Precision of the network.
+        hidden: Units of the hidden layers.
+        n_draw_steps: Steps of a sample.
+
+    Note:
+        Few steps leave an error of the shape; that of the mean is taken out to first order.
+
+    References:
+        J. Song et al., Denoising Diffusion Implicit Models, arXiv:2010.02502; T. Salimans and
+        J. Ho, Progressive Distillation, arXiv:2202.00512.
+    """
+
+    def __init__(
+        self,
+        n_conditions: int,
+        n_columns: int,
+        training: Training | None = None,
+        dtype: torch.dtype = torch.float32,
+        hidden: tuple[int, ...] = (64, 64),
+        n_draw_steps: int = 10,
+    ) -> None:
+        super().__init__(n_conditions, n_columns, training, dtype)
+        if n_draw_steps < 1 or not hidden or min(hidden) < 1:
+            raise MethodError(
+                f"`n_draw_steps` and `hidden` units must be >= 1, got {n_draw_steps} and {hidden}."
+            )
+        self.hidden, self.n_draw_steps = tuple(hidden), n_draw_steps
+
+    def _build(self) -> nn.Module:
+        n_in = self.n_columns + self.n_conditions + 2 * len(FREQUENCIES)
+        return perceptron(n_in, self.hidden, self.n_columns)
+
+    def _train(
+        self,
+        network: nn.Module,
+        conditions: Tensor,
+        residuals: Tensor,
+        n_steps: int,
+        rng: torch.Generator,
+    ) -> float:
+        network.requires_grad_(True)
+        rule, rate = scheduled(network.parameters(), self.training, n_steps)
+        size = min(self.training.batch, len(residuals))
+        losses = []
+        for rows in itertools.islice(batches(len(residuals), size, rng), n_steps):
+            real, given = residuals[rows], conditions[rows]
+            noise = torch.randn(real.shape, generator=rng, dtype=self.dtype)
+            time = math.pi / 2 * torch.rand(len(real), 1, generator=rng, dtype=self.dtype)
+            mixed = time.cos() * real + time.sin() * noise
+            velocity = time.cos() * noise - time.sin() * real
+            loss = (_velocity(network, mixed, time, given) - velocity).square().mean()
+            rule.zero_grad()
+            loss.backward()
+            rule.step()
+            rate.step()
+            losses.append(float(loss.detach()))
+        last = losses[-max(1, n_steps // 10) :]
+        return sum(last) / len(last)
+
+    def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
+        rows = torch.randn(len(conditions), self.n_columns, generator=rng, dtype=self.dtype)
+        step = math.pi / 2 / self.n_draw_steps
+        for i in range(self.n_draw_steps, 0, -1):
+            time = torch.full((len(rows), 1), i * step, dtype=self.dtype)
+            velocity = _velocity(network, rows, time, conditions)
+            rows = math.cos(step) * rows - math.sin(step) * velocity
+        return rows
+
+
+def _velocity(network: nn.Module, rows: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
+    waves = [wave(f * time) for f in FREQUENCIES for wave in (torch.sin, torch.cos)]
+    velocity: Tensor = network(torch.cat([rows, *waves, conditions], dim=1))
+    return velocity
