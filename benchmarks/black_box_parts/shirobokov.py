@@ -23,7 +23,7 @@ from detopt.usecases.benchmark_rosenbrock import Simulation, rosenbrock
 SEEDS = range(5)
 N_JUDGE = 200_000
 CASES: dict[str, tuple[str, dict[str, Any], int, dict[float, float]]] = {
-    "rosenbrock-10": ("benchmark_rosenbrock", {"dimensions": 10}, 300, {1.0: 120}),
+    "rosenbrock-10": ("benchmark_rosenbrock", {"dimensions": 10}, 400, {1.0: 120}),
     "rosenbrock-100": ("benchmark_rosenbrock", {"dimensions": 100}, 500, {1.0: 126, 0.5: 300}),
     "hump-2": ("hump", {}, 200, {-0.80: 70}),
     "hump-40": ("benchmark_hump_40", {}, 200, {-0.80: 60}),
@@ -32,7 +32,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "local_surrogate": ("local_surrogate", {}),
     "adam, finite differences": (
         "adam",
-        {"estimator": "finite_differences", "learning_rate": 0.3},
+        {"estimator": "finite_differences", "learning_rate": 0.15},
     ),
     "adam, pathwise": ("adam", {}),
     "cma": ("cma", {}),

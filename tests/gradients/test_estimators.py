@@ -7,7 +7,7 @@ import torch
 
 from detopt.design import Continuous, DesignSpace, Real
 from detopt.errors import MethodError
-from detopt.gradients import FiniteDifferences, Pathwise
+from detopt.gradients import FiniteDifferences, GaussianSmoothing, LocalRegression, Pathwise
 from detopt.optimizers import ESTIMATORS
 from detopt.pipeline import FunctionProblem, evaluate
 from detopt.random import Seed
@@ -37,6 +37,8 @@ OBJECTIVES = {
 CHOICES = {
     "pathwise": Pathwise(),
     "finite_differences": FiniteDifferences(),
+    "gaussian_smoothing": GaussianSmoothing(),
+    "local_regression": LocalRegression(radius=0.05),
     "small finite differences": FiniteDifferences(step=1e-3),
 }
 THETA = torch.tensor([A, B], dtype=torch.float64)

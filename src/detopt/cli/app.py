@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from detopt.cli import output
+from detopt.cli.compare import compare_methods
 from detopt.cli.options import (
     Debug,
     Json,
@@ -209,6 +210,7 @@ def report(identifier: RunName, json: Json = False, debug: Debug = False) -> Non
     output.created(write_report(output.run_folder(identifier)), json)
 
 
+app.command("compare-methods")(compare_methods)
 app.command()(physics)
 
 

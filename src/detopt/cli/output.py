@@ -1,6 +1,7 @@
 """What commands print: tables for people, or one JSON document."""
 
 __all__ = [
+    "compared",
     "counter",
     "created",
     "findings",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from detopt.gradients import GradientCheck
     from detopt.testing import Finding
 
+NARROW = 14  # letters of a column that stay together
 COLORS = {"agrees": "green", "biased": "red", "zero where it should not be": "red"}
 
 
@@ -115,6 +117,32 @@ def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
         rows,
     )
     _line(f"Report: {folder / 'report.html'}")
+
+
+def compared(
+    data: Mapping[str, Any],
+    note: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    remarks: Iterable[str],
+    json: bool,
+) -> None:
+    """How methods compare, and where tables and figures lie."""
+    if json:
+        document(data)
+        return
+    _line(note)
+    lines = list(rows)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        longest = max(len(line[i]) for line in [columns, *lines])
+        table.add_column(column, overflow="fold", min_width=min(longest, NARROW))
+    for row in lines:
+        table.add_row(*(escape(cell) for cell in row))
+    Console().print(table)
+    for remark in remarks:
+        _line(remark)
+    _line(f"Tables and figures: {data['folder']}")
 
 
 def findings(items: "Iterable[Finding]", json: bool) -> "list[Finding]":

@@ -1,28 +1,86 @@
 """Where theta goes next: optimizers, and their names."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from detopt.design import DesignSpace
 from detopt.errors import DetoptError, MethodError, NotFoundError
-from detopt.gradients import FiniteDifferences, GradientEstimator, Pathwise
+from detopt.gradients import (
+    FiniteDifferences,
+    GaussianSmoothing,
+    GradientEstimator,
+    LocalRegression,
+    Pathwise,
+)
 from detopt.optimizers.base import Optimizer, StateDict
+from detopt.optimizers.bayesian import Bayesian, BayesianPareto
+from detopt.optimizers.category_halving import CategoryHalving
 from detopt.optimizers.cma_es import CMAES
+from detopt.optimizers.enumeration import Enumeration
+from detopt.optimizers.generative_surrogate import GenerativeSurrogate
 from detopt.optimizers.gradient_descent import Adam, StochasticGradientDescent
+from detopt.optimizers.gumbel_softmax import GumbelSoftmax
 from detopt.optimizers.lbfgsb import LBFGSB
+from detopt.optimizers.local_surrogate import LocalSurrogate
+from detopt.optimizers.newton import Newton
+from detopt.optimizers.nsga import NSGA2, NSGA3
+from detopt.optimizers.policy_gradient import PolicyGradient
+from detopt.optimizers.relaxed_categorical import RelaxedCategorical
+from detopt.optimizers.scans import GridScan, RandomScan
+from detopt.optimizers.trust_region_bayesian import TrustRegionBayesian
 from detopt.pipeline import Problem
 
-__all__ = ["CMAES", "LBFGSB", "Adam", "Optimizer", "StateDict", "StochasticGradientDescent", "make"]
+__all__ = [
+    "CMAES",
+    "LBFGSB",
+    "NSGA2",
+    "NSGA3",
+    "Adam",
+    "CategoryHalving",
+    "Bayesian",
+    "BayesianPareto",
+    "Enumeration",
+    "GenerativeSurrogate",
+    "GridScan",
+    "GumbelSoftmax",
+    "LocalSurrogate",
+    "Newton",
+    "Optimizer",
+    "PolicyGradient",
+    "RandomScan",
+    "RelaxedCategorical",
+    "StateDict",
+    "StochasticGradientDescent",
+    "TrustRegionBayesian",
+    "make",
+]
 
 METHODS: Mapping[str, type[Optimizer]] = {
     "adam": Adam,
     "sgd": StochasticGradientDescent,
     "lbfgsb": LBFGSB,
     "cma": CMAES,
+    "local_surrogate": LocalSurrogate,
+    "lgso": GenerativeSurrogate,
+    "halving": CategoryHalving,
+    "newton": Newton,
+    "bayesian": Bayesian,
+    "bayesian_pareto": BayesianPareto,
+    "trust_region_bayesian": TrustRegionBayesian,
+    "nsga2": NSGA2,
+    "nsga3": NSGA3,
+    "grid": GridScan,
+    "random": RandomScan,
+    "policy_gradient": PolicyGradient,
+    "enumeration": Enumeration,
+    "gumbel_softmax": GumbelSoftmax,
 }
 ESTIMATORS: Mapping[str, type[GradientEstimator]] = {
     "pathwise": Pathwise,
     "finite_differences": FiniteDifferences,
+    "gaussian_smoothing": GaussianSmoothing,
+    "local_regression": LocalRegression,
 }
 
 
@@ -58,6 +116,8 @@ def make(
                 f"No gradient estimator `{name}`. There are: {', '.join(ESTIMATORS)}."
             )
         arguments["estimator"] = ESTIMATORS[name]()
+    if "problem" in signature(METHODS[method]).parameters:
+        arguments.setdefault("problem", problem)
     _check(arguments)
     try:
         return METHODS[method](space, n_rounds, **arguments)
@@ -78,6 +138,12 @@ def _fit(kind: type[Optimizer], method: str, problem: Problem) -> None:
         raise MethodError(
             f"The method `{method}` cannot keep the constraints {names} of the outcome. Take one "
             f"that can ({able or 'none is installed'}), or put them into the objective."
+        )
+    n_objectives = len(problem.objective_names)
+    if 1 < kind.n_objectives < n_objectives:
+        raise MethodError(
+            f"The method `{method}` treats at most {kind.n_objectives} objectives, and the problem "
+            f"has {n_objectives}. Add some of them up, or take nsga3."
         )
     if problem.on_failure == "skip" and not kind.accepts_failures:
         raise MethodError(

@@ -60,6 +60,7 @@ class Request:
         gradient: Whether the pathwise gradient is wanted.
         n_events: Number of events, or None for the problem's own.
         std_error: Whether the standard error of the objective is wanted.
+        rows: Whether the summary of the events is wanted, for methods that model it.
     """
 
     theta: Float[Tensor, " n_free"]
@@ -67,6 +68,7 @@ class Request:
     gradient: bool = False
     n_events: int | None = None
     std_error: bool = True
+    rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Evaluation:
         n_events: Number of events.
         cpu_s: CPU time [s].
         failure: Why there is no answer, or empty; the value is NaN then.
+        rows: Summary of all events, if asked for.
     """
 
     request: Request
@@ -95,6 +98,7 @@ class Evaluation:
     n_events: int = 0
     cpu_s: float = 0.0
     failure: str = ""
+    rows: Summary | None = None
 
     @property
     def constraints(self) -> dict[str, float]:
@@ -304,6 +308,7 @@ def combine(
         terms=named_terms(outcome) | errors,
         n_events=problem.n_events if request.n_events is None else request.n_events,
         cpu_s=cpu_s,
+        rows=whole if request.rows else None,
     )
 
 

@@ -5,6 +5,7 @@ __all__ = ["Study"]
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from detopt import usecases
 from detopt.design import Design
 from detopt.errors import CheckpointError, ConfigError, DesignError, MethodError
-from detopt.optimizers import Optimizer, make
+from detopt.optimizers import METHODS, Optimizer, make
 from detopt.pipeline import Evaluation, Problem
 from detopt.random import Seed
 from detopt.runtime.config import StudyConfig, load_study, path_options, save_study
@@ -163,7 +164,7 @@ def make_method(config: StudyConfig, problem: Problem) -> Optimizer:
     options = dict(config.method_options)
     if config.events is not None:
         options["n_events"] = config.events
-    if config.method == "cma":
+    if "seed" in signature(METHODS[config.method]).parameters:
         options.setdefault("seed", config.seed)
     try:
         return make(config.method, problem.space, config.rounds, options, problem)

@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from detopt.errors import MethodError
 from detopt.surrogates.training import Training, ridge
 
+CONSTANT = 1e-9  # share of a column's range below which a residual is taken as zero
+ROUNDING = 1e-14  # share of its size, idem
 SCALING = ("center", "width", "location", "slopes", "scale")
 
 
@@ -67,7 +69,11 @@ class ConditionalGenerator(ABC):
 
     @abstractmethod
     def _train(
-        self, network: nn.Module, conditions: Tensor, residuals: Tensor, n_steps: int,
+        self,
+        network: nn.Module,
+        conditions: Tensor,
+        residuals: Tensor,
+        n_steps: int,
         rng: torch.Generator,
     ) -> float:
         """Improve the network by `n_steps` steps; the loss at the end."""
@@ -127,14 +133,21 @@ class ConditionalGenerator(ABC):
         location = rows.mean(dim=0)
         slopes = ridge(scaled, rows - location)
         scale = (rows - location - scaled @ slopes).std(dim=0)
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        spread = rows.amax(dim=0) - rows.amin(dim=0)
+        least = CONSTANT * spread + ROUNDING * rows.abs().amax(dim=0)
+        scale = torch.where(scale > least, scale, torch.zeros_like(scale))
         self._scaling = dict(zip(SCALING, (center, width, location, slopes, scale), strict=True))
         return scaled
 
     def _residuals(self, scaled: Tensor, rows: Tensor) -> Tensor:
         known = self._scaling
-        residuals: Tensor = (rows - known["location"] - scaled @ known["slopes"]) / known["scale"]
-        return residuals
+        rest = rows - known["location"] - scaled @ known["slopes"]
+        return torch.where(known["scale"] > 0, rest / self._safe_scale, 0.0)
+
+    @property
+    def _safe_scale(self) -> Tensor:
+        scale = self._scaling["scale"]
+        return torch.where(scale > 0, scale, torch.ones_like(scale))
 
     def _calibrate(self, scaled: Tensor, rows: Tensor, rng: torch.Generator) -> None:
         """Take out what is left of the mean's error, to first order in the conditions."""
@@ -180,10 +193,15 @@ class ConditionalGenerator(ABC):
         residuals = self._residuals(scaled, samples.to(torch.float64))
         assert self._network is not None
         found = self._log_density(self._network, scaled.to(self.dtype), residuals.to(self.dtype))
-        volume = self._scaling["scale"].log().sum()
+        volume = self._safe_scale.log().sum()
         return (found.to(torch.float64) - volume).to(conditions.dtype)
 
-    def _log_density(self, network: nn.Module, conditions: Tensor, residuals: Tensor) -> Tensor:
+    def _log_density(
+        self,
+        network: nn.Module,  # noqa: ARG002 (for those that have a density)
+        conditions: Tensor,  # noqa: ARG002
+        residuals: Tensor,  # noqa: ARG002
+    ) -> Tensor:
         raise MethodError(f"{type(self).__name__} has no density. Take `ConditionalFlow`.")
 
     def _scaled(self, conditions: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Each check is a function of a use case that raises `AssertionError` with a reason. A use case whose
 simulator is known to defy pathwise gradients says `PATHWISE_IS_BIASED = True`; the suite then
-demands that the gradient check finds it.
+demands that the gradient check finds it. One that is a black box says `NO_DERIVATIVE = True`; the
+suite then demands that a pathwise gradient is refused, and not taken as zero.
 """
 
 __all__ = ["CHECKS", "Finding", "conformance"]
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detopt.errors import ConfigError, DetoptError
+from detopt.errors import ConfigError, DetoptError, MethodError
 from detopt.gradients import Verdict, check_gradients
 from detopt.optimizers import make
 from detopt.pipeline import Evaluation, Problem, Request, evaluate
@@ -94,8 +95,11 @@ def _refuses_misspelt_options(case: UseCase, options: dict[str, Any]) -> None:
 
 def _is_pure(case: UseCase, options: dict[str, Any]) -> None:
     theta = _start(case.build(options))
-    first, again = (_at(case.build(options), theta, gradient=True) for _ in range(2))
+    gradient = not _is_black_box(case)
+    first, again = (_at(case.build(options), theta, gradient=gradient) for _ in range(2))
     assert first.value == again.value, "the same seed gave two values: hidden random state"
+    if not gradient:
+        return
     assert first.gradient is not None
     assert again.gradient is not None
     assert torch.equal(first.gradient, again.gradient), "the same seed gave two gradients"
@@ -112,14 +116,36 @@ def _keeps_hard_constraints(case: UseCase, options: dict[str, Any]) -> None:
         problem.space.check({name: value[i] for name, value in batch.items()})
 
 
-def _has_right_gradients(case: UseCase, options: dict[str, Any]) -> None:
+def _is_black_box(case: UseCase) -> bool:
+    return bool(getattr(case.module, "NO_DERIVATIVE", False))
+
+
+def _refuses_pathwise_gradients(case: UseCase, options: dict[str, Any]) -> None:
     problem = case.build(options)
+    try:
+        _at(problem, _start(problem), gradient=True)
+    except MethodError:
+        return
+    raise AssertionError("declared without derivative, but a pathwise gradient was not refused")
+
+
+def _has_right_gradients(case: UseCase, options: dict[str, Any]) -> None:
+    if _is_black_box(case):
+        _refuses_pathwise_gradients(case, options)
+        return
+    problem = _without_discrete(case.build(options))
     checks = check_gradients(problem, n_events=case.check_events)
     wrong = [f"{check.name} {check.verdict}" for check in checks if check.verdict != Verdict.AGREES]
     if getattr(case.module, "PATHWISE_IS_BIASED", False):
         assert wrong, "declared biased, but every gradient agrees with central differences"
     else:
         assert not wrong, f"gradients: {'; '.join(wrong)}"
+
+
+def _without_discrete(problem: Problem) -> Problem:
+    """The problem with its discrete parameters, which have no gradient, held at the start."""
+    discrete = [parameter.name for parameter in problem.space.free if parameter.is_discrete]
+    return problem.with_space(problem.space.freeze(*discrete)) if discrete else problem
 
 
 def _improves_in_twenty_steps(case: UseCase, options: dict[str, Any]) -> None:

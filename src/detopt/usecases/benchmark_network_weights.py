@@ -28,6 +28,7 @@ from detopt.pipeline import FunctionProblem
 N_ROWS, N_FEATURES, N_HIDDEN = 506, 13, 6
 DECADES = 3.0  # over which the scales of the features are spread
 NOISE = 0.3  # of the seeded target, over its standard deviation
+CHECK_EVENTS = 400
 RECOMMENDED = {"method": "local_surrogate", "rounds": 60, "evaluation_events": 100_000}
 
 
@@ -55,7 +56,8 @@ class Regression:
 
     def predict(self, design: Design, features: Float[Tensor, "n features"]) -> Float[Tensor, " n"]:
         """What the network says."""
-        hidden = torch.tanh(features @ design["inner"] + design["inner_bias"])
+        rows = [design[f"inner_{i}"] for i in range(features.shape[1])]
+        hidden = torch.tanh(features @ torch.stack(rows) + design["inner_bias"])
         return hidden @ design["outer"] + design["outer_bias"]
 
     def __call__(
@@ -79,7 +81,16 @@ def build(config: Config) -> FunctionProblem:
     middle = -(table.features.mean(dim=0) @ inner)
     space = DesignSpace(
         [
-            Continuous("inner", inner.tolist(), Real(), description="Weights of the features"),
+            *(
+                Continuous(
+                    f"inner_{i}",
+                    weights.tolist(),
+                    Real(scale=1 / spread),  # a step that counts, whatever the unit of the feature
+                    group="inner",
+                    description=f"Weights of feature {i}",
+                )
+                for i, (weights, spread) in enumerate(zip(inner, scale.tolist(), strict=True))
+            ),
             Continuous("inner_bias", middle.tolist(), Real(), description="Hidden offsets"),
             Continuous("outer", outer.tolist(), Real(), description="Weights of hidden units"),
             Continuous("outer_bias", 0.0, Real(), description="Offset of the prediction"),

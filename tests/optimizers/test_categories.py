@@ -1,0 +1,201 @@
+"""Categories for gradient methods: soft weights, drawn choices, and every combination."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Limit, Real
+from detopt.errors import DesignError, MethodError
+from detopt.optimizers import RelaxedCategorical, make
+from detopt.pipeline import Evaluation, FunctionProblem, evaluate
+from detopt.random import Seed
+
+CHOICES = ("a", "b", "c", "d")
+PRICES = torch.tensor([0.5, 1.0, 0.0, 0.8], dtype=torch.float64)
+BEST_X = torch.tensor([0.0, 0.1, 0.3, -0.1], dtype=torch.float64)  # of each choice
+
+
+def by_index(design, n_events, rng):
+    glue = design["glue"].long()
+    noise = 0.1 * torch.randn(n_events, generator=rng, dtype=torch.float64)
+    return (design["x"] - BEST_X[glue]) ** 2 + PRICES[glue] + noise
+
+
+def by_weights(design, n_events, rng):
+    noise = 0.1 * torch.randn(n_events, generator=rng, dtype=torch.float64)
+    return (design["x"] - design["glue"] @ BEST_X) ** 2 + design["glue"] @ PRICES + noise
+
+
+HARD = DesignSpace([Continuous("x", 0.6, Real()), Categorical("glue", CHOICES, "a")])
+SOFT = DesignSpace([Continuous("x", 0.6, Real()), RelaxedCategorical("glue", CHOICES, "a")])
+
+
+def problem_of(function, space):
+    return FunctionProblem(space, function, n_events=10, dtype=torch.float64)
+
+
+def walk(optimizer, problem, n_rounds):
+    for _ in range(n_rounds):
+        requests = [dataclasses.replace(r, std_error=False) for r in optimizer.ask()]
+        optimizer.tell([evaluate(problem, request, Seed(0)) for request in requests])
+    return optimizer
+
+
+# --- weights
+
+
+def test_weights_are_those_of_one_choice():
+    value = SOFT.design(torch.tensor([0.0, 0.3, -1.0, 0.9, 0.2], dtype=torch.float64))["glue"]
+    assert value.tolist() == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_gradient_is_that_of_the_softmax():
+    parameter = RelaxedCategorical("glue", CHOICES, "a", temperature=0.7)
+    theta = torch.tensor([0.3, -1.0, 0.9, 0.2], dtype=torch.float64, requires_grad=True)
+    found = torch.autograd.functional.jacobian(parameter.decode, theta)
+    soft = torch.autograd.functional.jacobian(lambda t: torch.softmax(t / 0.7, dim=0), theta)
+    torch.testing.assert_close(found, soft)
+
+
+def test_weights_go_there_and_back():
+    parameter = RelaxedCategorical("glue", CHOICES, "c")
+    assert torch.equal(parameter.decode(parameter.encode(parameter.start_value)), PRICES == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("glue", ("a", "a"), "a"), "must differ"),
+        (("glue", ("a", "b"), "c"), "must be one of a, b; got 'c'"),
+        (("glue", ("a", "b"), "a", 0.0), "temperature of `glue` must be > 0, got 0.0"),
+        (("my glue", ("a", "b"), "a"), "must be a Python identifier"),
+    ],
+)
+def test_unusable_category_is_refused(arguments, message):
+    with pytest.raises(DesignError, match=message):
+        RelaxedCategorical(*arguments)
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.5, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0]])
+def test_weights_of_no_single_choice_are_refused(weights):
+    with pytest.raises(DesignError, match="`glue` must"):
+        SOFT.check({"x": torch.tensor(0.0), "glue": torch.tensor(weights)})
+
+
+# --- drawn choices
+
+
+@pytest.mark.parametrize(("space", "function"), [(HARD, by_index), (SOFT, by_weights)])
+def test_best_choice_and_its_continuous_part_are_found(space, function):
+    optimizer = make("gumbel_softmax", space, 60, {"learning_rate": 0.2, "n_draws": 4})
+    walk(optimizer, problem_of(function, space), 60)
+    best = space.design(optimizer.recommend())
+    chosen = int(best["glue"]) if space is HARD else int(best["glue"].argmax())
+    assert CHOICES[chosen] == "c"
+    assert float(best["x"]) == pytest.approx(0.3, abs=0.1)
+
+
+def test_gradient_of_the_odds_is_unbiased():
+    """Against the exact sum over the choices, and its own standard error."""
+    theta = torch.tensor([0.2, 0.4, -0.3, 0.1, 0.5], dtype=torch.float64)
+    optimizer = make("gumbel_softmax", HARD, 10, {"n_draws": 4_000})
+    requests = optimizer.estimator.requests(theta, ("round", 0), None)
+
+    def answer(request):
+        x, choice = request.theta[0], request.theta[1:].argmax()
+        value = float((x - BEST_X[choice]) ** 2 + PRICES[choice])
+        slope = torch.zeros(5, dtype=torch.float64)
+        slope[0] = 2 * (x - BEST_X[choice])
+        return Evaluation(request, value, 0.0, slope, torch.zeros(5))
+
+    estimate = optimizer.estimator.combine([answer(request) for request in requests])
+    leaf = theta.clone().requires_grad_()
+    odds = torch.softmax(leaf[1:], dim=0)
+    mean = (odds * ((leaf[0] - BEST_X) ** 2 + PRICES)).sum()
+    (exact,) = torch.autograd.grad(mean, leaf)
+    assert estimate.value == pytest.approx(mean.item(), abs=0.03)
+    pulls = (estimate.gradient - exact) / estimate.gradient_std_error
+    assert float(pulls.abs().max()) < 3
+    assert float(estimate.gradient_std_error.max()) < 0.02
+
+
+def test_limits_and_whole_numbers_are_refused_by_drawn_choices():
+    limited = DesignSpace(HARD.parameters, limits=[Limit("x", lambda d: d["x"], 2.0)])
+    with pytest.raises(MethodError, match="cannot keep the limits of x"):
+        make("gumbel_softmax", limited, 5)
+    with pytest.raises(MethodError, match="cannot choose the whole numbers n"):
+        make("gumbel_softmax", DesignSpace([*HARD.parameters, Integer("n", 1, 0, 3)]), 5)
+    with pytest.raises(MethodError, match="no free category to draw"):
+        make("gumbel_softmax", HARD.freeze("glue"), 5)
+
+
+# --- every combination
+
+
+def test_best_combination_is_that_of_the_exhaustive_search():
+    space = DesignSpace(
+        [
+            Continuous("x", [0.5, 0.5], Interval(0.0, 1.0)),
+            Categorical("first", ("a", "b", "c"), "a"),
+            Integer("n", 1, 1, 4),
+        ],
+        limits=[Limit("sum", lambda d: d["x"].sum() + 0.1 * d["n"], 1.25)],
+    )
+    cost = torch.tensor([[3.0, 2.0, 2.5, 1.9], [2.0, 1.2, 0.4, 1.0], [1.5, 0.9, 1.1, 1.3]]).double()
+
+    def loss(design, n_events, rng):
+        base = cost[int(design["first"]), int(design["n"]) - 1]
+        return (base + (design["x"] - 0.6).square().sum()).expand(n_events)
+
+    optimizer = make("enumeration", space, 150, {"learning_rate": 0.2})
+    walk(optimizer, problem_of(loss, space), 150)
+    room = {n: min(0.6, (1.25 - 0.1 * n) / 2) for n in range(1, 5)}
+    exact = {
+        (g, n): float(cost[g, n - 1]) + 2 * (room[n] - 0.6) ** 2
+        for g, n in itertools.product(range(3), range(1, 5))
+    }
+    best = space.design(optimizer.recommend())
+    assert (int(best["first"]), int(best["n"])) == min(exact, key=exact.get)
+    assert best["x"].tolist() == pytest.approx([room[3]] * 2, abs=0.01)
+    assert optimizer.left_out == []
+
+
+def test_half_of_the_combinations_are_given_up_after_each_stage():
+    optimizer = make("enumeration", HARD, 36)  # three stages of twelve rounds
+    chosen = []
+    for _ in range(36):
+        chosen.append(int(optimizer.ask()[0].theta[1:].argmax()))
+        walk(optimizer, problem_of(by_index, HARD), 1)
+    assert [chosen[:12].count(i) for i in range(4)] == [3, 3, 3, 3]
+    assert len(set(chosen[12:24])) == 2
+    assert set(chosen[24:]) == {2}
+
+
+def test_combination_without_an_allowed_design_is_left_out():
+    limit = Limit("price", lambda d: 10 * (d["glue"] - 1).abs() + d["x"], 12.0)
+    space = DesignSpace(
+        [Continuous("x", 0.5, Interval(0.0, 1.0)), Categorical("glue", CHOICES, "a")],
+        limits=[limit],
+    )
+    optimizer = make("enumeration", space, 20)
+    assert optimizer.left_out == [{"glue": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("space", "n_rounds", "message"),
+    [
+        (HARD.freeze("glue"), 20, "needs a free discrete parameter"),
+        (HARD.freeze("x"), 20, "needs a free continuous parameter"),
+        (HARD, 3, "There are 4 combinations of glue, more than the 3 rounds"),
+        (
+            DesignSpace([Continuous("x", 0.0, Real()), Integer("n", 0, 0, 999)]),
+            5_000,
+            "There are 1000 combinations of n, more than 256",
+        ),
+    ],
+)
+def test_space_that_cannot_be_enumerated_is_refused(space, n_rounds, message):
+    with pytest.raises(MethodError, match=message):
+        make("enumeration", space, n_rounds)
