@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Real
 from detopt.errors import MethodError, NotFoundError
 from detopt.gradients import FiniteDifferences, Pathwise
-from detopt.optimizers import METHODS, make
+from detopt.optimizers import METHODS, LocalSurrogate, make
 from detopt.pipeline import Evaluation, FunctionProblem, evaluate
 from detopt.random import Seed
 
@@ -23,10 +23,11 @@ EFFORT = {  # rounds and options that suffice for both functions
     "sgd": (300, {"learning_rate": 0.1}),
     "lbfgsb": (60, {}),
     "cma": (50, {"population": 12}),
+    "local_surrogate": (150, {}),
 }
-every_method = pytest.mark.parametrize("method", METHODS)
+every_method = pytest.mark.parametrize("method", EFFORT)
 by_gradient = pytest.mark.parametrize(
-    "method", [name for name, kind in METHODS.items() if kind.uses_gradients]
+    "method", [name for name in EFFORT if METHODS[name].uses_gradients]
 )
 
 
@@ -49,7 +50,8 @@ def problem_of(function, space=SPACE):
 
 
 def answers(optimizer, problem, seed=0):
-    requests = [dataclasses.replace(request, std_error=False) for request in optimizer.ask()]
+    needs_errors = isinstance(optimizer, LocalSurrogate)
+    requests = [dataclasses.replace(r, std_error=needs_errors) for r in optimizer.ask()]
     return [evaluate(problem, request, Seed(seed)) for request in requests]
 
 
@@ -208,7 +210,12 @@ def test_cma_leaves_the_global_generators_alone():
 # --- streams
 
 
-@every_method
+def test_designs_of_a_local_surrogate_have_events_of_their_own():
+    requests = make("local_surrogate", SPACE, 5).ask()
+    assert len({request.stream for request in requests}) == len(requests) == 4
+
+
+@pytest.mark.parametrize("method", ["adam", "sgd", "lbfgsb", "cma"])
 def test_round_shares_its_random_numbers(method):
     assert len({request.stream for request in make(method, SPACE, 5).ask()}) == 1
 

@@ -85,6 +85,18 @@ def test_values_and_their_errors_scale_the_model(rng):
     torch.testing.assert_close(ten.hessian, 10 * one.hessian)
 
 
+def test_an_unknown_error_is_found_from_the_scatter(rng):
+    gradient = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    theta = points(80, 3, rng)
+    noise = 0.3 * torch.randn(80, generator=rng, dtype=torch.float64)
+    unknown = torch.full((80,), torch.nan, dtype=torch.float64)
+    model = LocalQuadratic.fit(
+        theta, theta @ gradient + noise, unknown, torch.zeros(3).double(), 1.0
+    )
+    assert 0.1 < model.prior.noise < 0.6
+    torch.testing.assert_close(model.gradient, gradient, rtol=0, atol=0.3)
+
+
 @pytest.mark.parametrize(
     ("n", "value", "radius", "match"),
     [(1, 0.0, 1.0, "at least 2"), (3, float("nan"), 1.0, "finite"), (3, 0.0, 0.0, "radius")],

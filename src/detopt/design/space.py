@@ -237,14 +237,21 @@ class DesignSpace:
     ) -> Float[Tensor, " n_free"]:
         """The allowed point near `theta`, on the limit that it breaks.
 
-        Newton steps along the gradient of what is exceeded; where they do not arrive, `admit`.
+        Newton steps along the gradient of what is exceeded; where they do not arrive, or go
+        farther than to the point that `admit` finds, that point.
 
         Args:
             theta: A proposal.
             anchor: An allowed point for `admit`; the start of the space by default.
         """
+        if self.allows(theta):
+            return theta.detach().clone()
+        admitted = self.admit(theta.detach(), anchor)
+        reach = float((admitted - theta.detach()).norm())
         nearest = theta.detach().clone()
         for _ in range(PROJECTIONS):
+            if float((nearest - theta.detach()).norm()) > reach:
+                break
             if self.allows(nearest):
                 return nearest
             excess, normals = self._limits(nearest)
@@ -253,7 +260,7 @@ class DesignSpace:
             if not bool(normal.isfinite().all()) or not bool((normal != 0).any()):
                 break
             nearest = nearest - excess[worst] * normal / normal.square().sum()
-        return self.admit(nearest if bool(nearest.isfinite().all()) else theta.detach(), anchor)
+        return admitted
 
     def along_limits(
         self, theta: Float[Tensor, " n_free"], gradient: Float[Tensor, " n_free"]

@@ -82,6 +82,7 @@ class LocalSurrogate(Optimizer):
         self._value = math.inf  # at the center
         self._best, self._best_value = self.theta.clone(), math.inf  # of those looked away from
         self._n_failed = self._n_idle = 0
+        self._patience = MAX_IDLE
 
     def ask(self) -> list[Request]:
         """Designs around the proposal; the first round begins with the start itself."""
@@ -145,7 +146,7 @@ class LocalSurrogate(Optimizer):
             self._move()
 
     def _keep(self, evaluations: Sequence[Evaluation]) -> None:
-        errors = [e.std_error if math.isfinite(e.std_error) else 0.0 for e in evaluations]
+        errors = [e.std_error if math.isfinite(e.std_error) else math.nan for e in evaluations]
         rows = [[e.value, error] for e, error in zip(evaluations, errors, strict=True)]
         points = torch.stack([e.request.theta for e in evaluations])
         self._known = torch.cat([self._known, points])
@@ -172,7 +173,7 @@ class LocalSurrogate(Optimizer):
             n_evaluations=len(self._known),
         )
         self._value = model.value
-        noise = float(self._values[:, 1].median())
+        noise = float(self._values[:, 1].nan_to_num(model.prior.noise).median())
         visible = noise / (model.prior.slope / model.radius)
         self._spread = max(SPREAD * self.radius, min(visible, SPREAD * WIDEST * self.first_radius))
         self._look_wider(model, noise)
@@ -182,11 +183,13 @@ class LocalSurrogate(Optimizer):
     def _look_wider(self, model: LocalQuadratic, noise: float) -> None:
         """After some rounds that promised less than the noise, open the trust region again.
 
-        The center still moves only to where the objective is lower.
+        The center still moves only to where the objective is lower; each time it takes twice as
+        many idle rounds, which refine the center.
         """
         promised = -model.change(model.minimizer(self.radius))
         self._n_idle = self._n_idle + 1 if promised < IDLE * noise else 0
-        if self._n_idle >= MAX_IDLE:
+        if self._n_idle >= self._patience:
+            self._patience *= 2
             if model.value < self._best_value:
                 self._best, self._best_value = self.theta.clone(), model.value
             self._n_idle = 0
@@ -221,6 +224,7 @@ class LocalSurrogate(Optimizer):
             "best_value": self._best_value,
             "n_failed": self._n_failed,
             "n_idle": self._n_idle,
+            "patience": self._patience,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -234,3 +238,4 @@ class LocalSurrogate(Optimizer):
         self._value = float(state["value"])
         self._best, self._best_value = state["best"].clone(), float(state["best_value"])
         self._n_failed, self._n_idle = int(state["n_failed"]), int(state["n_idle"])
+        self._patience = int(state["patience"])

@@ -20,16 +20,17 @@ References:
 __all__ = ["LocalQuadratic", "Prior", "trust_region_step"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from detopt.errors import DomainError
 
 SLOPES = (0.1, 0.3, 1.0, 3.0)  # that are tried, in standard deviations of the values
 CURVATURES = (0.05, 0.15, 0.5, 1.5)  # that are tried
+NOISES = (0.3, 0.001, 0.01, 0.03, 0.1, 1.0)  # idem, of unknown errors; the first comes first
 CUBIC = 0.3  # third-order remainder at |t| = 1 over the standard deviation of the curvature
 FREE = 100.0  # standard deviation of the constant, in those of the slope
 BISECTIONS = 60
@@ -42,10 +43,12 @@ class Prior:
     Args:
         slope: Standard deviation :math:`a` of an entry of the gradient.
         curvature: That of an entry of the Hessian over it, :math:`h`.
+        noise: Standard error of the values whose own is unknown.
     """
 
     slope: float
     curvature: float
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class LocalQuadratic:
         Args:
             theta: Where the objective is known.
             values: Its values there.
-            errors: Their standard errors, >= 0.
+            errors: Their standard errors, >= 0; NaN where they are unknown and to be found.
             center: Where the expansion is wanted.
             radius: Distance over which a quadratic is expected to hold, > 0.
 
@@ -99,13 +102,12 @@ class LocalQuadratic:
         """
         if len(values) < 2:
             raise DomainError(f"A local model needs at least 2 values, got {len(values)}.")
-        if not bool((values + errors + theta.sum(dim=1)).isfinite().all()):
+        if not bool((values + theta.sum(dim=1)).isfinite().all()):
             raise DomainError("A local model needs finite values. Leave failed evaluations out.")
         if not (math.isfinite(radius) and radius > 0):
             raise DomainError(f"`radius` must be > 0, got {radius}.")
         data = _Data.scaled(theta, values, errors, center, radius)
-        scatter = float(data.values.std())
-        best = max((data.best(scatter * share) for share in SLOPES), key=_evidence)
+        best = data.best()
         return data.expand(best, center, radius)
 
     def change(self, theta: Float[Tensor, " d"]) -> float:
@@ -140,6 +142,7 @@ class _Data:
     values: Float[Tensor, " n"]
     mean: float
     variances: Float[Tensor, " n"]
+    unknown: Bool[Tensor, " n"]
 
     @classmethod
     def scaled(
@@ -149,17 +152,29 @@ class _Data:
         mean = float(values.mean())
         floor = 1e-12 * (float((values - mean).square().mean()) + 1e-300)
         variances = errors.square() + floor
-        return cls(at, at @ at.T, at.norm(dim=1), values - mean, mean, variances)
+        return cls(at, at @ at.T, at.norm(dim=1), values - mean, mean, variances, errors.isnan())
 
-    def best(self, slope: float) -> _Solution:
-        """The curvature that the data prefer at this slope."""
-        return max((self.solve(Prior(slope, one)) for one in CURVATURES), key=_evidence)
+    def best(self) -> _Solution:
+        """The most probable of a grid of priors; noise and the rest in turn, if it is unknown."""
+        scatter = float(self.values.std())
+        slopes = [scatter * share for share in SLOPES]
+        noise = scatter * NOISES[0] if bool(self.unknown.any()) else 0.0
+        best = self._most_probable([Prior(a, h, noise) for a in slopes for h in CURVATURES])
+        if noise == 0.0:
+            return best
+        levels = [replace(best.prior, noise=scatter * share) for share in NOISES]
+        noise = self._most_probable(levels).prior.noise
+        return self._most_probable([Prior(a, h, noise) for a in slopes for h in CURVATURES])
+
+    def _most_probable(self, priors: list[Prior]) -> _Solution:
+        return max((self.solve(prior) for prior in priors), key=_evidence)
 
     def solve(self, prior: Prior) -> _Solution:
         slope2, curvature2 = prior.slope**2, prior.curvature**2
         kernel = slope2 * (self.gram + curvature2 / 2 * self.gram.square() + FREE**2)
         rest = slope2 * curvature2 * CUBIC**2 * self.distance**6
-        factor, failed = torch.linalg.cholesky_ex(kernel + torch.diag(self.variances + rest))
+        known = torch.where(self.unknown, prior.noise**2, self.variances)
+        factor, failed = torch.linalg.cholesky_ex(kernel + torch.diag(known + rest))
         if int(failed):
             return _Solution(prior, -math.inf, self.values, factor)
         half = torch.linalg.solve_triangular(factor, self.values[:, None], upper=False)
