@@ -28,6 +28,7 @@ PARTS = {  # what the user types: module
     "placement": "placement",
     "materials": "materials",
     "tracker": "tracker",
+    "lgso": "lgso",
 }
 Row = tuple[str, str, str, bool]
 

@@ -31,7 +31,7 @@ from detopt.random import Seed
 
 N_BINS = 10
 STRENGTH = 1.0
-BATCHES = (1, 32, 1024)
+BATCHES = (1, 32, 256, 1024)
 
 
 def run(quick: bool) -> dict[str, Any]:

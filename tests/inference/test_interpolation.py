@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from detopt.inference import interpolation
-from detopt.inference.interpolation import ADDITIVE, MULTIPLICATIVE
+from detopt.inference.interpolation import ADDITIVE, EXPANSIONS, MULTIPLICATIVE
 
 LOW = torch.tensor([9.0, 22.0, 28.5], dtype=torch.float64)
 NOMINAL = torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)
@@ -97,3 +97,17 @@ def test_no_gradient_is_lost_to_the_branch_that_is_not_taken():
     value = interpolation.polynomial_exponential(alpha, -up, up)
     for found in torch.autograd.grad(value.sum(), (alpha, up)):
         assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("code", [*ADDITIVE, *MULTIPLICATIVE])
+def test_expansion_is_that_of_automatic_differentiation(code):
+    alpha = torch.tensor([-2.0, -0.6, 0.0, 0.3, 0.9, 1.5], dtype=torch.float64, requires_grad=True)
+    down, up = (torch.tensor([[value]], dtype=torch.float64) for value in (-0.2, 0.3))
+    value = {**ADDITIVE, **MULTIPLICATIVE}[code](alpha, down, up)
+    (first,) = torch.autograd.grad(value.sum(), alpha, create_graph=True)
+    second = torch.zeros_like(alpha)
+    if first.requires_grad:
+        (second,) = torch.autograd.grad(first.sum(), alpha)
+    expected = [found.reshape(1, -1).detach() for found in (value, first, second)]
+    for found, wanted in zip(EXPANSIONS[code](alpha.detach(), down, up), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)

@@ -12,7 +12,7 @@ from detopt.random import Seed
 from detopt.usecases import load
 from detopt.usecases.inferno import Config
 from detopt.usecases.inferno.config import BENCHMARKS, PUBLISHED
-from detopt.usecases.inferno.events import NAMES, Events, Mixture
+from detopt.usecases.inferno.events import NAMES, VARIATIONS, Events, Mixture
 from detopt.usecases.inferno.exact import exact_uncertainty
 from detopt.usecases.inferno.network import scores_of_bins
 from detopt.usecases.inferno.training import (
@@ -139,8 +139,8 @@ def test_fast_path_and_pipeline_agree(trained):
     )
 
 
-@pytest.mark.parametrize("slopes", ["weights", "transformation"])
-def test_gradients_agree_in_both_variants(slopes):
+@pytest.mark.parametrize("slopes", ["weights", "transformation", "variations"])
+def test_gradients_agree_in_all_variants(slopes):
     case = load("inferno")
     problem = case.build({"slopes": slopes, "hidden": (2,), "bins": 3, "benchmark": "B1"})
     problem = problem.with_space(problem.space.freeze("weight_0", "weight_1"))
@@ -152,11 +152,21 @@ def test_gradients_agree_in_both_variants(slopes):
 def test_variants_have_the_same_value_up_to_noise():
     case = load("inferno")
     values = []
-    for slopes in ("weights", "transformation"):
+    for slopes in ("weights", "transformation", "variations"):
         problem = case.build({"slopes": slopes})
         _, outcome = summarize_design(problem, problem.space.start, Seed(1), 200_000)
         values.append(float(outcome.objective))
-    assert values[0] == pytest.approx(values[1], rel=0.02)
+    assert values[1:] == pytest.approx([values[0]] * 2, rel=0.02)
+
+
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_varied_samples_move_along_the_directions(name):
+    events = draw(100, seed=3)
+    size = 1e-6
+    moved = (events.varied(name, size) - events.features) / (size * VARIATIONS[name])
+    expected = events.directions[..., NAMES.index(name)]
+    torch.testing.assert_close(moved[50:], expected[50:], rtol=1e-5, atol=1e-8)
+    assert not expected[:50].any()  # signal stays
 
 
 def test_activations_are_what_they_are_called():

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from detopt.inference._slots import take
-from detopt.inference.interpolation import ADDITIVE, MULTIPLICATIVE
+from detopt.inference.interpolation import EXPANSIONS
 
 if TYPE_CHECKING:
     from detopt.inference.histfactory import HistFactoryModel
@@ -85,57 +85,26 @@ def _modifiers(model: "HistFactoryModel", parameters: Tensor) -> tuple[_Pieces, 
     ends = parameters.new_tensor([0.0, 1.0]).expand(*parameters.shape[:-1], 2)
     extended = torch.cat([parameters, ends], dim=-1)
     shape = take(extended, slots.shape)
-    changes = _expand_elementwise(
-        ADDITIVE[model.shape_code], shape, tensors.shape_down, tensors.shape_up
-    )
+    changes = EXPANSIONS[model.shape_code](shape, tensors.shape_down, tensors.shape_up)
     norm = take(extended, slots.norm)
-    rates = _expand_elementwise(
-        MULTIPLICATIVE[model.norm_code], norm, tensors.norm_down, tensors.norm_up
-    )
+    rates = EXPANSIONS[model.norm_code](norm, tensors.norm_down, tensors.norm_up)
     scale, by_bin = take(extended, slots.scale), take(extended, slots.bin)
+    one, zero = parameters.new_ones(()), parameters.new_zeros(())
+    groups = (*rates, scale, by_bin)
+    batch = torch.broadcast_shapes(*{piece.shape[:-3] for piece in groups})
     parts = []
-    for rate, constant in zip(rates, (None, 1.0, 0.0), strict=True):
-        direct = (
-            (scale, by_bin)
-            if constant is None
-            else (torch.full_like(scale, constant), torch.full_like(by_bin, constant))
-        )
-        pieces = (rate[..., slots.channel_of_bin], direct[0][..., slots.channel_of_bin], direct[1])
-        batch = torch.broadcast_shapes(*[piece.shape[:-3] for piece in pieces])
-        parts.append(
-            torch.cat([piece.expand(*batch, *piece.shape[-3:]) for piece in pieces], dim=-3)
-        )
-    index = torch.cat(
-        [
-            slots.norm[..., slots.channel_of_bin],
-            slots.scale[..., slots.channel_of_bin],
-            slots.bin,
-        ]
-    )
-    return (
-        _pieces(changes, slots.shape),
-        _pieces(parts, index),
-    )
+    for rate, constant in zip(rates, (None, one, zero), strict=True):
+        whole = scale if constant is None else constant.expand(scale.shape)
+        single = by_bin if constant is None else constant.expand(by_bin.shape)
+        pieces = (rate[..., slots.channel_of_bin], whole[..., slots.channel_of_bin], single)
+        together = [piece.expand(*batch, *piece.shape[-3:]) for piece in pieces]
+        parts.append(torch.cat(together, dim=-3))
+    return _pieces(changes, slots.shape), _pieces(parts, slots.factors)
 
 
 def _pieces(parts: Sequence[Tensor], index: Tensor) -> _Pieces:
     value, first, second = (part.flatten(-2) for part in parts)
     return _Pieces(value, first, second, index.flatten(-2))
-
-
-def _expand_elementwise(
-    function: Callable[..., Tensor], alpha: Tensor, down: Tensor, up: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Value and first two derivatives in alpha of an interpolation."""
-    with torch.enable_grad():
-        leaf = alpha.detach().expand(torch.broadcast_shapes(alpha.shape, up.shape)).clone()
-        leaf.requires_grad_()
-        value = function(leaf, down.detach(), up.detach())
-        (first,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
-        second = torch.zeros_like(first)
-        if first.requires_grad:
-            (second,) = torch.autograd.grad(first.sum(), leaf, materialize_grads=True)
-    return value.detach(), first.detach(), second
 
 
 def _expand_counts(

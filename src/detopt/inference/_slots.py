@@ -8,6 +8,7 @@ __all__ = ["Slots", "Tensors", "build", "poisson_term", "take"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -54,6 +55,12 @@ class Slots:
     scale: Int[Tensor, "n_scale samples channels"]  # factors of whole templates
     bin: Int[Tensor, "n_bin samples bins"]  # factors of single bins
     channel_of_bin: Int[Tensor, " bins"]
+
+    @cached_property
+    def factors(self) -> Int[Tensor, "n_factor samples bins"]:
+        """All factors, those of normalizations first, then of templates, then of bins."""
+        whole = torch.cat([self.norm, self.scale])
+        return torch.cat([whole[..., self.channel_of_bin], self.bin])
 
 
 def build(

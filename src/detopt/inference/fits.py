@@ -203,7 +203,8 @@ def fit(
     point = likelihood.start if start is None else start
     mask = list(likelihood.fixed)
     low, high = likelihood.bounds
-    batch = likelihood.negative_log_likelihood(point.detach(), data.detach()).shape
+    with torch.no_grad():
+        batch = likelihood.negative_log_likelihood(point, data).shape
     columns = list(point.unbind(dim=-1))
     for name, value in (fixed or {}).items():
         index = likelihood.index(name)

@@ -141,14 +141,17 @@ class _Root(torch.autograd.Function):
         ctx: Any, residual: Residual, tolerance: float, solution: Tensor, *inputs: Tensor
     ) -> Tensor:
         ctx.residual, ctx.tolerance = residual, tolerance
+        ctx.set_materialize_grads(False)
         root = solution.view_as(solution)
         ctx.save_for_backward(root, *inputs)
         return root
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         keep = torch.is_grad_enabled()
         root, *inputs = ctx.saved_tensors
+        if cotangents[0] is None:  # nothing that is differentiated depends on the root
+            return (None, None, None, *(None for _ in inputs))
         with torch.enable_grad():
             # aliases, so that a derivative in one argument does not run through the other
             root = root.view_as(root) if keep else root.detach().requires_grad_()

@@ -11,6 +11,7 @@ References:
 
 __all__ = [
     "ADDITIVE",
+    "EXPANSIONS",
     "MULTIPLICATIVE",
     "piecewise_exponential",
     "piecewise_linear",
@@ -19,12 +20,14 @@ __all__ = [
     "quadratic_linear",
 ]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+Expanded = tuple[Tensor, Tensor, Tensor]  # value and first two derivatives in alpha
 
 
 def piecewise_linear(
@@ -119,21 +122,7 @@ def polynomial_exponential(
     Note:
         Twice continuously differentiable in :math:`\alpha`.
     """
-    high, low = up.exp(), down.exp()
-    # even and odd parts of value, slope and curvature at the two ends
-    even, odd = (high + low) / 2 - 1, (high - low) / 2
-    even_slope, odd_slope = (up * high + down * low) / 2, (up * high - down * low) / 2
-    even_bend, odd_bend = (up**2 * high + down**2 * low) / 2, (up**2 * high - down**2 * low) / 2
-    odd_terms = (
-        (15 * odd - 7 * odd_slope + odd_bend) / 8,
-        (-10 * odd + 10 * odd_slope - 2 * odd_bend) / 8,
-        (3 * odd - 3 * odd_slope + odd_bend) / 8,
-    )
-    even_terms = (
-        (24 * even - 9 * even_slope + even_bend) / 8,
-        (-24 * even + 14 * even_slope - 2 * even_bend) / 8,
-        (8 * even - 5 * even_slope + even_bend) / 8,
-    )
+    odd_terms, even_terms = _coefficients(down, up)
     inside = alpha.clamp(-1, 1)
     square = inside**2
     odd_sum = odd_terms[0] + square * (odd_terms[1] + square * odd_terms[2])
@@ -168,7 +157,93 @@ def polynomial_linear(
     return alpha * slope + mean * torch.where(alpha.abs() < 1, polynomial, alpha.abs())
 
 
+def _expand_piecewise_linear(alpha: Tensor, down: Tensor, up: Tensor) -> Expanded:
+    """`piecewise_linear` with its two derivatives."""
+    slope = torch.where(alpha >= 0, up, -down)
+    return alpha * slope, slope, torch.zeros_like(slope)
+
+
+def _expand_piecewise_exponential(alpha: Tensor, down: Tensor, up: Tensor) -> Expanded:
+    """`piecewise_exponential` with its two derivatives."""
+    rate = torch.where(alpha >= 0, up, -down)
+    value = torch.exp(alpha * rate)
+    first = rate * value
+    return value, first, rate * first
+
+
+def _expand_quadratic_linear(alpha: Tensor, down: Tensor, up: Tensor) -> Expanded:
+    """`quadratic_linear` with its two derivatives."""
+    twice, slope = up + down, (up - down) / 2
+    inside = alpha.clamp(-1, 1)
+    first = twice * inside + slope
+    second = torch.where(alpha.abs() < 1, twice, 0.0)
+    return inside * (twice * inside / 2 + slope) + (alpha - inside) * first, first, second
+
+
+def _expand_polynomial_exponential(alpha: Tensor, down: Tensor, up: Tensor) -> Expanded:
+    """`polynomial_exponential` with its two derivatives."""
+    (a1, a3, a5), (a2, a4, a6) = _coefficients(down, up)
+    x = alpha.clamp(-1, 1)
+    square = x**2
+    polynomial = (
+        1 + x * (a1 + square * (a3 + square * a5)) + square * (a2 + square * (a4 + square * a6)),
+        a1
+        + square * (3 * a3 + 5 * square * a5)
+        + x * (2 * a2 + square * (4 * a4 + 6 * square * a6)),
+        2 * a2 + square * (12 * a4 + 30 * square * a6) + x * (6 * a3 + 20 * square * a5),
+    )
+    inside = alpha.abs() < 1
+    value, first, second = (
+        torch.where(inside, near, far)
+        for near, far in zip(
+            polynomial, _expand_piecewise_exponential(alpha, down, up), strict=True
+        )
+    )
+    return value, first, second
+
+
+def _expand_polynomial_linear(alpha: Tensor, down: Tensor, up: Tensor) -> Expanded:
+    """`polynomial_linear` with its two derivatives."""
+    mean, slope = (up + down) / 2, (up - down) / 2
+    x = alpha.clamp(-1, 1)
+    square = x**2
+    inside = alpha.abs() < 1
+    value = torch.where(inside, square * (15 + square * (3 * square - 10)) / 8, alpha.abs())
+    first = torch.where(inside, x * (15 + square * (9 * square - 20)) / 4, alpha.sign())
+    second = torch.where(inside, (15 + square * (45 * square - 60)) / 4, 0.0)
+    return alpha * slope + mean * value, slope + mean * first, mean * second
+
+
+def _coefficients(down: Tensor, up: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Coefficients of the odd and the even powers in code 4."""
+    high, low = up.exp(), down.exp()
+    # even and odd parts of value, slope and curvature at the two ends
+    even, odd = (high + low) / 2 - 1, (high - low) / 2
+    even_slope, odd_slope = (up * high + down * low) / 2, (up * high - down * low) / 2
+    even_bend, odd_bend = (up**2 * high + down**2 * low) / 2, (up**2 * high - down**2 * low) / 2
+    odd_terms = (
+        (15 * odd - 7 * odd_slope + odd_bend) / 8,
+        (-10 * odd + 10 * odd_slope - 2 * odd_bend) / 8,
+        (3 * odd - 3 * odd_slope + odd_bend) / 8,
+    )
+    even_terms = (
+        (24 * even - 9 * even_slope + even_bend) / 8,
+        (-24 * even + 14 * even_slope - 2 * even_bend) / 8,
+        (8 * even - 5 * even_slope + even_bend) / 8,
+    )
+    return odd_terms, even_terms
+
+
 ADDITIVE = MappingProxyType({"0": piecewise_linear, "2": quadratic_linear, "4p": polynomial_linear})
 MULTIPLICATIVE: MappingProxyType[str, Callable[..., Tensor]] = MappingProxyType(
     {"1": piecewise_exponential, "4": polynomial_exponential}
+)
+EXPANSIONS: MappingProxyType[str, Callable[[Tensor, Tensor, Tensor], Expanded]] = MappingProxyType(
+    {
+        "0": _expand_piecewise_linear,
+        "1": _expand_piecewise_exponential,
+        "2": _expand_quadratic_linear,
+        "4": _expand_polynomial_exponential,
+        "4p": _expand_polynomial_linear,
+    }
 )

@@ -4,6 +4,7 @@ Each check is a function of a use case that raises `AssertionError` with a reaso
 simulator is known to defy pathwise gradients says `PATHWISE_IS_BIASED = True`; the suite then
 demands that the gradient check finds it. One that is a black box says `NO_DERIVATIVE = True`; the
 suite then demands that a pathwise gradient is refused, and not taken as zero.
+Discrete parameters have no gradient: they are held at the start where the others are checked.
 """
 
 __all__ = ["CHECKS", "Finding", "conformance"]

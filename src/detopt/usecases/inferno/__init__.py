@@ -39,16 +39,12 @@ def build(config: Config) -> Pipeline:
         ),
         Mixture(config.signal_mean),
         Ideal(),
-        SummaryNetwork(
-            config.activation, config.temperature, moves=config.slopes == "transformation"
-        ),
+        SummaryNetwork(config.activation, config.temperature, slopes=config.slopes),
         BinCounts(names),
         ExpectedUncertainty(names, BENCHMARKS[config.benchmark].widths),
         n_events=config.n_events,
         chunk_size=max(config.n_events, 20_000),
         objective_name="expected uncertainty of the signal yield [events]",
     )
-    hard = dataclasses.replace(
-        soft, reconstruction=SummaryNetwork(config.activation, None, moves=False)
-    )
+    hard = dataclasses.replace(soft, reconstruction=SummaryNetwork(config.activation, None))
     return dataclasses.replace(soft, hard=hard)

@@ -1,6 +1,6 @@
 """Options of the INFERNO benchmark."""
 
-__all__ = ["BENCHMARKS", "Benchmark", "Config", "PUBLISHED"]
+__all__ = ["BENCHMARKS", "Benchmark", "Config", "PUBLISHED", "Slopes"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from detopt.units import Number
+
+Slopes = Literal["weights", "transformation", "variations"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class Config(BaseModel):
     benchmark: Literal["B0", "B1", "B2", "B3", "B4"] = Field(
         "B3", description="Which parameters are unknown"
     )
-    slopes: Literal["weights", "transformation"] = Field(
-        "weights", description="How nuisance parameters act in training: scores or moved samples"
+    slopes: Slopes = Field(
+        "weights",
+        description="How nuisance parameters act in training: by scores, by samples that move, "
+        "or by samples one standard deviation up and down",
     )
     signal_mean: Number = Field(0.0, description="Mean of both signal features (the text: 1)")
     hidden: tuple[int, ...] = Field((4,), min_length=1, description="Units of the hidden layers")

@@ -11,7 +11,7 @@ background  normal, mean (2 + r, 0),         exponential,          b = 1000
 The text of the paper has the mean (1, 1); the published code and table have (0, 0).
 """
 
-__all__ = ["BACKGROUND", "Events", "Mixture", "NAMES", "SIGNAL"]
+__all__ = ["BACKGROUND", "Events", "Mixture", "NAMES", "SIGNAL", "VARIATIONS"]
 
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ SIGNAL, BACKGROUND = 50.0, 1000.0  # nominal yields s and b
 SIGNAL_RATE, BACKGROUND_RATE = 2.0, 3.0  # of x2
 BACKGROUND_MEAN = 2.0  # of x0
 BACKGROUND_VARIANCES = (5.0, 9.0)  # of x0 and x1
+VARIATIONS = {"r": 0.4, "lambda": 1.0}  # one standard deviation of the auxiliary measurements
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,30 @@ class Events:
 
         Only background moves; an event that may be either moves by its share of background.
         """
-        signal, background = self._parts
-        share = background / (signal + background)
+        share = self.background_share
         moves = self.features.new_zeros((len(self.features), 3, 4))
         moves[:, 0, 1] = share
         moves[:, 2, 2] = -share * self.features[:, 2] / BACKGROUND_RATE
         return moves
+
+    def varied(self, name: str, deviations: float) -> Float[Tensor, "n_events 3"]:
+        """Features as background has them with one parameter away from its nominal value.
+
+        Args:
+            name: Key of `VARIATIONS`.
+            deviations: How far, in standard deviations of the auxiliary measurement.
+        """
+        shift = deviations * VARIATIONS[name]
+        x0, x1, x2 = self.features.unbind(-1)
+        if name == "r":
+            return torch.stack([x0 + shift, x1, x2], dim=-1)
+        return torch.stack([x0, x1, x2 * (BACKGROUND_RATE / (BACKGROUND_RATE + shift))], dim=-1)
+
+    @property
+    def background_share(self) -> Float[Tensor, " n_events"]:
+        """Share of background in what each event stands for."""
+        signal, background = self._parts
+        return background / (signal + background)
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor]:

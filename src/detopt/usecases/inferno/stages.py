@@ -13,7 +13,8 @@ from detopt.design import Design
 from detopt.objectives import BinnedEvents, moved_shares
 from detopt.pipeline import Analysis, Reconstruction, Simulator
 from detopt.relax import softmax_shares
-from detopt.usecases.inferno.events import NAMES, Events
+from detopt.usecases.inferno.config import Slopes
+from detopt.usecases.inferno.events import NAMES, VARIATIONS, Events
 from detopt.usecases.inferno.network import scores_of_bins
 
 
@@ -44,23 +45,41 @@ class SummaryNetwork(Reconstruction[Events, BinShares]):
     Args:
         activation: Of the hidden units.
         temperature: Of the softmax, > 0; None for hard bins.
-        moves: Whether the shares are differentiated in moved samples; for soft bins.
+        slopes: How the counts answer to nuisance parameters. `transformation` differentiates the
+            shares in samples that move, and needs soft bins; `variations` takes differences
+            between samples one standard deviation up and down; `weights` leaves the shares alone.
     """
 
-    def __init__(self, activation: str, temperature: float | None, *, moves: bool) -> None:
+    def __init__(
+        self, activation: str, temperature: float | None, *, slopes: Slopes = "weights"
+    ) -> None:
         super().__init__()
         self.activation = activation
         self.temperature = temperature
-        self.moves = moves
+        self.slopes = slopes
 
     def forward(self, readout: Events, design: Design) -> BinShares:
         """Shares of each event, and how they move."""
-        if self.moves:
+        if self.slopes == "transformation":
             return BinShares(
                 *moved_shares(lambda x: self._bin(x, design), readout.features, readout.directions)
             )
+        if self.slopes == "variations":
+            return self._vary(readout, design)
         shares = self._bin(readout.features, design)
         return BinShares(shares, shares.new_zeros((*shares.shape, 0)))
+
+    def _vary(self, events: Events, design: Design) -> BinShares:
+        """Central differences; only background varies, so an event does by its share of it."""
+        samples = [events.features]
+        samples += [events.varied(name, sign) for name in VARIATIONS for sign in (1.0, -1.0)]
+        nominal, *varied = self._bin(torch.cat(samples), design).chunk(len(samples))
+        slopes = nominal.new_zeros((*nominal.shape, len(NAMES)))
+        share = events.background_share.unsqueeze(-1)
+        for number, (name, width) in enumerate(VARIATIONS.items()):
+            up, down = varied[2 * number : 2 * number + 2]
+            slopes[..., NAMES.index(name)] = share * (up - down) / (2 * width)
+        return BinShares(nominal, slopes)
 
     def _bin(self, features: Tensor, design: Design) -> Tensor:
         scores = scores_of_bins(design, features, self.activation)

@@ -87,9 +87,7 @@ def train(
     benchmark = BENCHMARKS[config.benchmark]
     objective = ExpectedUncertainty(benchmark.names, benchmark.widths)
     analysis = BinCounts(benchmark.names)
-    network = SummaryNetwork(
-        config.activation, recipe.temperatures[0], moves=config.slopes == "transformation"
-    )
+    network = SummaryNetwork(config.activation, recipe.temperatures[0], slopes=config.slopes)
     rule = torch.optim.Adam(list(weights.values()), lr=recipe.learning_rate, fused=True)
     average, n_averaged = {name: w.detach().clone() for name, w in weights.items()}, 0
     first, last = recipe.temperatures
@@ -142,7 +140,7 @@ def evaluate_bins(
         seed: Of the events; streams of training and test must differ.
     """
     source = Mixture(config.signal_mean)
-    network = SummaryNetwork(config.activation, None, moves=False)
+    network = SummaryNetwork(config.activation, None)
     analysis = BinCounts(NAMES)
     parts = []
     with torch.no_grad():
