@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detopt.physics import materials
+from detopt.physics.sampling_showers import sharing_weight
 from detopt.physics.shower_stacks import sum_cells
 from detopt.physics.showers import (
     HadronShape,
@@ -307,3 +308,32 @@ def test_sum_over_a_cell_stands_in_each_of_its_layers():
 def test_gradient_of_the_sum_over_cells_matches_finite_differences():
     values = tensor(1.0, 2.0, 3.0, 4.0).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: sum_cells(stack(n_cells=2), v**2), (values,))
+
+
+@pytest.mark.parametrize("active", [0.001, 0.01, 0.1])
+@pytest.mark.parametrize(("absorber", "sensor"), [("Fe", "PbWO4"), ("Be", "Pb"), ("Pb", "Be")])
+def test_cells_of_any_materials_share_their_energy_in_positive_parts(absorber, sensor, active):
+    layers = [
+        Layer(materials.get(absorber), 0.01),
+        Layer(materials.get(sensor), torch.tensor(active, dtype=torch.float64), active=True),
+    ]
+    stack = Stack.of(layers * 3)
+    weights = sharing_weight(stack)
+    assert bool((weights > 0).all())
+    share = (stack.depth * weights)[..., 1] / (stack.depth * weights)[..., :2].sum(-1)
+    ionized = float(sampling_fraction(stack))
+    expected = ionized * float(e_over_mip(stack)) if absorber == "Pb" else ionized
+    assert 0 < float(share) < 1
+    if absorber == "Pb":  # the definition of e/mip
+        assert float(share) == pytest.approx(expected)
+    else:  # the light absorber is short of energy
+        assert float(share) > expected
+
+
+def test_thin_layers_of_a_heavy_sensor_see_e_over_mip_times_their_ionization():
+    layers = [Layer(materials.get("Fe"), 0.01), Layer(materials.get("PbWO4"), 1e-6, active=True)]
+    stack = Stack.of(layers)
+    parts = stack.depth * sharing_weight(stack)
+    share = parts[..., 1] / parts.sum(-1)
+    expected = e_over_mip(stack) * sampling_fraction(stack)
+    torch.testing.assert_close(share, expected, rtol=1e-3, atol=0)

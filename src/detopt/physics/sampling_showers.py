@@ -298,7 +298,9 @@ def sharing_weight(stack: Stack) -> Float[Tensor, "*designs layers"]:
 
     It is the loss of a minimum ionizing particle, times :math:`\kappa = \hat e (1 - f)/(1 - \hat
     e f)` in active layers, so that a fraction :math:`f` of ionization becomes :math:`\hat e f` of
-    the energy and the passive layers keep the rest.
+    the energy and the passive layers keep the rest. Where active layers are the heavier ones,
+    :math:`\hat e > 1` and that fraction would exceed 1; there :math:`\kappa = \hat e`, which has
+    the same limit for thin active layers.
     """
     weight = stack.column("minimum_ionization") * stack.column("density")
     weight = weight * stack.column("radiation_length")
@@ -306,7 +308,9 @@ def sharing_weight(stack: Stack) -> Float[Tensor, "*designs layers"]:
         return weight
     ratio, mask = e_over_mip(stack)[..., None], stack.sampling_mask
     fraction = torch.where(mask, _cell_fraction(stack), 0.5)
-    return torch.where(mask, ratio * (1 - fraction) / (1 - ratio * fraction), 1.0) * weight
+    below = ratio.clamp(max=1.0)
+    light = below * (1 - fraction) / (1 - below * fraction)
+    return torch.where(mask, torch.where(ratio < 1, light, ratio), 1.0) * weight
 
 
 def _cell_fraction(stack: Stack) -> Float[Tensor, "*designs layers"]:

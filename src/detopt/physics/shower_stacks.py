@@ -187,7 +187,8 @@ def e_over_mip(stack: Stack) -> Float[Tensor, "*designs"]:
         stack: The layers, of which some are active and some passive.
 
     Note:
-        Good to 20 %. Differentiable in the thicknesses.
+        Good to 20 % where passive layers are the heavier ones, as it was measured; above 1 where
+        they are the lighter ones. Differentiable in the thicknesses.
 
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, section 4.
