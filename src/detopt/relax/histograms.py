@@ -81,7 +81,7 @@ def hard_histogram(
             the edges are lost.
 
     Returns:
-        Counts and squares, of the shape (*batch, n_edges - 1).
+        Counts and squares, of the shape ``(*batch, n_edges - 1)``.
 
     Raises:
         DomainError: No events, NaN or infinity, or edges that do not increase.
@@ -124,7 +124,7 @@ def kernel_histogram(
         edges: Increasing edges :math:`e` in the same unit.
         bandwidth: Width :math:`h` of the kernel in the same unit, > 0; a number, or a tensor that
             broadcasts against `values` (one an event, or one a batch entry with the shape
-            (*batch, 1)).
+            ``(*batch, 1)``).
         weights: Weights :math:`w` of the events, 1 if left out.
         kernel: "normal" or "logistic", of standard deviation :math:`h` and :math:`1.81\,h`.
         order: 2 for the kernel itself, 4 or 6 for its extrapolation to zero width, whose shares
@@ -133,7 +133,7 @@ def kernel_histogram(
             event add up to one.
 
     Returns:
-        Counts and squares, of the shape (*batch, n_edges - 1).
+        Counts and squares, of the shape ``(*batch, n_edges - 1)``.
 
     Raises:
         DomainError: No events, NaN or infinity, edges that do not increase, or a bandwidth that
