@@ -26,7 +26,6 @@ PARTS = {  # what the user types: module
     "suite": "shirobokov",
     "branching": "branching",
     "placement": "placement",
-    "materials": "materials",
     "tracker": "tracker",
     "lgso": "lgso",
 }
