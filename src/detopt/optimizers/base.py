@@ -17,6 +17,7 @@ from detopt.gradients import GradientEstimate
 from detopt.pipeline.evaluation import Evaluation, Request
 
 StateDict = dict[str, Any]
+MAX_FAILED = 10  # rounds in a row without an answer
 
 
 class Optimizer(ABC):
@@ -55,6 +56,7 @@ class Optimizer(ABC):
         self.space = space
         self.n_rounds = n_rounds
         self.round = 0
+        self._n_failed = 0  # rounds in a row
         self.theta: Float[Tensor, " n_free"] = space.theta(space.start)
 
     def _refuse_broken(self, estimate: GradientEstimate) -> None:
@@ -69,6 +71,33 @@ class Optimizer(ABC):
             f"{what} is not finite in round {self.round}. Run the gradient check, and look at the "
             "objective there."
         )
+
+    def _count_failures(self, evaluations: Sequence[Evaluation], *, all_needed: bool) -> bool:
+        """Whether the round cannot be used; gives up after many such rounds in a row.
+
+        Args:
+            evaluations: Of the round.
+            all_needed: Whether one failed evaluation spoils the round, or only all of them do.
+        """
+        failures = [evaluation.failure for evaluation in evaluations if evaluation.failure]
+        lost = bool(failures) if all_needed else len(failures) == len(evaluations)
+        self._n_failed = self._n_failed + 1 if lost else 0
+        if self._n_failed > MAX_FAILED:
+            raise MethodError(
+                f"{MAX_FAILED} rounds in a row had failed evaluations, the last one: {failures[0]}"
+            )
+        return lost
+
+    def _answered(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """The evaluations that did not fail; a value that is not finite is refused."""
+        self._count_failures(evaluations, all_needed=False)
+        good = [evaluation for evaluation in evaluations if not evaluation.failure]
+        if not all(math.isfinite(evaluation.value) for evaluation in good):
+            raise MethodError(
+                f"The objective is not finite in round {self.round}. Look at it there, or let "
+                "failed evaluations be skipped."
+            )
+        return good
 
     @abstractmethod
     def ask(self) -> list[Request]:
@@ -89,11 +118,16 @@ class Optimizer(ABC):
 
     def state_dict(self) -> StateDict:
         """Everything that `load_state_dict` needs."""
-        return {"round": self.round, "theta": self.theta.detach().clone()}
+        return {
+            "round": self.round,
+            "theta": self.theta.detach().clone(),
+            "n_failed": self._n_failed,
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from a state of the same method on the same space."""
         if state["theta"].shape != self.theta.shape:
             raise MethodError("The stored state belongs to another design space.")
         self.round = int(state["round"])
+        self._n_failed = int(state["n_failed"])
         self.theta = state["theta"].to(torch.float64).clone()

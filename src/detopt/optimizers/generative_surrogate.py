@@ -46,7 +46,6 @@ LONG_STEP = 0.9  # in radii: the radius was the limit
 DESCENT = 15  # gradient steps to the lowest point within the radius
 FIRST_SHARE, LAST_SHARE = 0.5, 0.05  # of the radius, that they are long
 BETAS, SMALL = (0.9, 0.999), 1e-8  # of Adam
-MAX_FAILED = 10  # rounds in a row without an answer
 SAME = 1e-4  # relative difference of two ways to the same number in single precision
 
 
@@ -131,7 +130,6 @@ class GenerativeSurrogate(Optimizer):
         self._proposal = self.theta.clone()
         self._gain = 0.0  # that the proposal is predicted to bring
         self._moments = torch.zeros(2, space.n_free, dtype=torch.float64)
-        self._n_failed = 0
 
     def ask(self) -> list[Request]:
         """The proposal and a Latin hypercube around it."""
@@ -154,19 +152,7 @@ class GenerativeSurrogate(Optimizer):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn from the rows, and go to where the model draws better ones."""
-        good = [e for e in evaluations if not e.failure]
-        self._n_failed = 0 if good else self._n_failed + 1
-        if self._n_failed > MAX_FAILED:
-            raise MethodError(
-                f"{MAX_FAILED} rounds in a row had no answer, the last one: "
-                f"{evaluations[0].failure}"
-            )
-        for evaluation in good:
-            if not math.isfinite(evaluation.value):
-                raise MethodError(
-                    f"The objective is not finite in round {self.round}. Look at it there, or let "
-                    "failed evaluations be skipped."
-                )
+        good = self._answered(evaluations)
         with one_thread():
             self._learn(good)
         self.round += 1
@@ -336,7 +322,6 @@ class GenerativeSurrogate(Optimizer):
             "radius": self.radius,
             "gain": self._gain,
             "moments": self._moments.clone(),
-            "n_failed": self._n_failed,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -351,7 +336,6 @@ class GenerativeSurrogate(Optimizer):
         self._proposal = state["proposal"].clone()
         self.radius, self._gain = float(state["radius"]), float(state["gain"])
         self._moments = state["moments"].clone()
-        self._n_failed = int(state["n_failed"])
 
 
 def _latin_hypercube(n: int, d: int, rng: torch.Generator) -> Float[Tensor, "n d"]:

@@ -19,7 +19,6 @@ from detopt.optimizers.base import Optimizer, StateDict
 from detopt.pipeline.evaluation import Evaluation, Request
 
 AVERAGED = 0.25  # last share of the rounds whose designs are averaged
-MAX_FAILED = 10  # rounds in a row without an answer
 FLOOR = 0.02  # learning rate at the end, as a share of that at the start
 
 
@@ -68,7 +67,6 @@ class GradientDescent(Optimizer):
         self._norms: list[float] = []
         self._average = torch.zeros_like(self.theta)
         self._n_averaged = 0
-        self._n_failed = 0
         self._rule = self._make_rule()
 
     def _make_rule(self) -> torch.optim.Optimizer:
@@ -86,13 +84,7 @@ class GradientDescent(Optimizer):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take a step; a round with a failed evaluation takes none."""
-        failures = [evaluation.failure for evaluation in evaluations if evaluation.failure]
-        self._n_failed = self._n_failed + 1 if failures else 0
-        if self._n_failed > MAX_FAILED:
-            raise MethodError(
-                f"{MAX_FAILED} rounds in a row had failed evaluations, the last one: {failures[0]}"
-            )
-        if failures:
+        if self._count_failures(evaluations, all_needed=True):
             self.round += 1
             return
         estimate = self.estimator.combine(evaluations)
@@ -132,7 +124,6 @@ class GradientDescent(Optimizer):
             "norms": list(self._norms),
             "average": self._average.clone(),
             "n_averaged": self._n_averaged,
-            "n_failed": self._n_failed,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -143,7 +134,6 @@ class GradientDescent(Optimizer):
         self._norms = [float(norm) for norm in state["norms"]]
         self._average = state["average"].clone()
         self._n_averaged = int(state["n_averaged"])
-        self._n_failed = int(state["n_failed"])
 
 
 class Adam(GradientDescent):

@@ -27,7 +27,6 @@ LONGEST, SHORTEST = 4.0, 0.04  # of the radius, in units of the first one
 WIDEST = 2.0  # of the scatter, in units of that in the first round, where noise asks for more
 LONG_STEP = 0.9  # in radii: the radius, not the curvature, was the limit
 IDLE, MAX_IDLE = 0.5, 4  # promised gain in standard errors, and rounds, before looking wider
-MAX_FAILED = 10  # rounds in a row without an answer
 
 
 class LocalSurrogate(Optimizer):
@@ -81,7 +80,7 @@ class LocalSurrogate(Optimizer):
         self._gain = 0.0  # that the proposal is predicted to bring
         self._value = math.inf  # at the center
         self._best, self._best_value = self.theta.clone(), math.inf  # of those looked away from
-        self._n_failed = self._n_idle = 0
+        self._n_idle = 0
         self._patience = MAX_IDLE
 
     def ask(self) -> list[Request]:
@@ -124,19 +123,7 @@ class LocalSurrogate(Optimizer):
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn from the answers, move the center and the radius, and propose again."""
-        good = [e for e in evaluations if not e.failure]
-        self._n_failed = 0 if good else self._n_failed + 1
-        if self._n_failed > MAX_FAILED:
-            raise MethodError(
-                f"{MAX_FAILED} rounds in a row had no answer, the last one: "
-                f"{evaluations[0].failure}"
-            )
-        for evaluation in good:
-            if not math.isfinite(evaluation.value):
-                raise MethodError(
-                    f"The objective is not finite in round {self.round}. Look at it there, or let "
-                    "failed evaluations be skipped."
-                )
+        good = self._answered(evaluations)
         n_new = min(self.space.n_free, FIRST - 1) if self.round == 0 else self.batch
         self._directions = torch.cat([self._directions, self._fresh(n_new)])[-self.space.n_free :]
         if good:
@@ -222,7 +209,6 @@ class LocalSurrogate(Optimizer):
             "value": self._value,
             "best": self._best.clone(),
             "best_value": self._best_value,
-            "n_failed": self._n_failed,
             "n_idle": self._n_idle,
             "patience": self._patience,
         }
@@ -237,5 +223,5 @@ class LocalSurrogate(Optimizer):
         self._spread = float(state["spread"])
         self._value = float(state["value"])
         self._best, self._best_value = state["best"].clone(), float(state["best_value"])
-        self._n_failed, self._n_idle = int(state["n_failed"]), int(state["n_idle"])
+        self._n_idle = int(state["n_idle"])
         self._patience = int(state["patience"])

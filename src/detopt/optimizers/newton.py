@@ -19,7 +19,6 @@ from detopt.pipeline.evaluation import Evaluation, Request
 GROW, SHRINK = 4.0, 0.25  # of the damping after a poor and after a good step
 GOOD, POOR = 0.75, 0.1  # share of the predicted gain that is reached
 MIN_DAMPING = 1e-8  # relative to the largest curvature
-MAX_FAILED = 10  # rounds in a row without an answer
 
 
 class Newton(Optimizer):
@@ -74,7 +73,6 @@ class Newton(Optimizer):
         self._proposal = self.theta.clone()
         self._slope = torch.zeros_like(self.theta)
         self._curvature = torch.eye(len(self.theta), dtype=torch.float64)
-        self._n_failed = 0
 
     def _points(self) -> list[Tensor]:
         """The proposal, and the points beside it; a side that is not allowed is the other one."""
@@ -97,13 +95,7 @@ class Newton(Optimizer):
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take the proposal or not, and propose again."""
         *sides, anchor = evaluations
-        failures = [evaluation.failure for evaluation in evaluations if evaluation.failure]
-        self._n_failed = self._n_failed + 1 if failures else 0
-        if self._n_failed > MAX_FAILED:
-            raise MethodError(
-                f"{MAX_FAILED} rounds in a row had failed evaluations, the last one: {failures[0]}"
-            )
-        if failures:
+        if self._count_failures(evaluations, all_needed=True):
             self._proposal = self._closer()
             self.round += 1
             return
@@ -169,7 +161,6 @@ class Newton(Optimizer):
             "slope": self._slope.clone(),
             "curvature": self._curvature.clone(),
             "damping": self.damping,
-            "n_failed": self._n_failed,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -177,4 +168,4 @@ class Newton(Optimizer):
         super().load_state_dict(state)
         self._proposal, self._slope = state["proposal"].clone(), state["slope"].clone()
         self._curvature = state["curvature"].clone()
-        self.damping, self._n_failed = float(state["damping"]), int(state["n_failed"])
+        self.damping = float(state["damping"])
