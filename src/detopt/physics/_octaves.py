@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 from torch.autograd import Function
+
+from detopt.physics._fused import BLOCK, Partials, fused
 
 CELL_BITS = 9  # an octave has 2^9 cells
 N_CELLS = 256 << CELL_BITS  # for the 256 exponents of single precision
 MANTISSA_BITS = {torch.float32: 23, torch.float64: 52}
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 SIGN_AND_CELL = 2 * N_CELLS - 1  # bits that are left of single precision
-BLOCK = 1 << 16  # numbers that are treated together, so that what is between stays in the cache
 CURVED = 1e-15, 1e15  # chords between these arguments, constants outside
 NUDGE = 1e-5  # relative step of the differences that give a slope
 
@@ -40,15 +41,16 @@ def edges(first: int, n_cells: int, bits: int) -> Float[Tensor, " edges"]:
 class OctaveTable:
     """A smooth function of one number, and its slope, as chords in single precision.
 
-    A chord of one part in 512 of its argument is off by the curvature over 2 million.
+    A chord of one part in 512 of its argument is off by the curvature over 2 million. Its offset
+    and steepness are the two parts of a complex number, which is fetched at once.
 
     Attributes:
-        value: Offset and steepness of the chord in each cell; not a number for negative arguments.
+        value: The chord in each cell; not a number for negative arguments.
         slope: The same of the derivative.
     """
 
-    value: Float[Tensor, "2 cells"]
-    slope: Float[Tensor, "2 cells"]
+    value: Complex[Tensor, " cells"]
+    slope: Complex[Tensor, " cells"]
 
     @classmethod
     def of(
@@ -71,7 +73,7 @@ class OctaveTable:
             at + nudge - (at - nudge).clamp(min=0)
         )
         tables = (_chords(at, values, smallest) for values in (function(at), slope))
-        return cls(*(table.to(device, torch.float32) for table in tables))
+        return cls(*(table.to(device, torch.complex64) for table in tables))
 
     def __call__(self, x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Value at `x`, differentiable in it."""
@@ -82,14 +84,14 @@ class OctaveTable:
     def derivative(self, x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Derivative at `x`, differentiable in it once more."""
         cell = (cell_of(x, CELL_BITS) & SIGN_AND_CELL).reshape(-1)
-        offset, steepness = self.slope.index_select(1, cell).reshape(2, *x.shape)
-        return torch.addcmul(offset, x, steepness)
+        chord = torch.view_as_real(self.slope.index_select(0, cell).reshape(x.shape))
+        return torch.addcmul(chord[..., 0], x, chord[..., 1])
 
 
 def _chords(
     at: Float[Tensor, " edges"], values: Float[Tensor, " edges"], smallest: float
-) -> Float[Tensor, "2 cells"]:
-    """Offset and steepness of the chord in each cell, and in the cells of negative numbers."""
+) -> Complex[Tensor, " cells"]:
+    """The chord in each cell, and in the cells of negative numbers."""
     steepness = values.diff() / at.diff()
     offset = values[:-1] - steepness * at[:-1]
     inside = (at[:-1] > CURVED[0]) & (at[1:] < CURVED[1])
@@ -101,29 +103,29 @@ def _chords(
     if smallest > 0:
         whole[:, :n_cells].masked_fill_(at[:-1] < smallest, 0.0)
         whole[:, N_CELLS : -(1 << CELL_BITS)] = 0.0
-    return whole
+    return torch.complex(*whole)
 
 
 class _Scratch:
-    """Room for the cells of a block, and for one coefficient of each."""
+    """Room for the cells of a block, and for the chord of each."""
 
     def __init__(self, like: Float[Tensor, " n"]) -> None:
         n = min(BLOCK, len(like))
         self._cells = torch.empty(n, dtype=torch.int32, device=like.device)
-        self._spare = torch.empty(n, dtype=like.dtype, device=like.device)
+        self._chords = torch.empty(n, dtype=torch.complex64, device=like.device)
 
     def evaluate(
-        self, at: Float[Tensor, " n"], *pairs: tuple[Float[Tensor, "2 cells"], Tensor]
+        self, at: Float[Tensor, " n"], *pairs: tuple[Complex[Tensor, " cells"], Tensor]
     ) -> None:
-        """Write the chords at each number of a block into tensors."""
-        cell, steepness = self._cells[: len(at)], self._spare[: len(at)]
+        """Write the value of the chords at each number of a block into tensors."""
+        cell, chord = self._cells[: len(at)], self._chords[: len(at)]
+        offset, steepness = torch.view_as_real(chord).unbind(-1)
         shift = MANTISSA_BITS[torch.float32] - CELL_BITS
         torch.bitwise_right_shift(at.view(torch.int32), shift, out=cell)
         cell.bitwise_and_(SIGN_AND_CELL)
         for chords, out in pairs:
-            torch.index_select(chords[0], 0, cell, out=out)
-            torch.index_select(chords[1], 0, cell, out=steepness)
-            out.addcmul_(steepness, at)
+            torch.index_select(chords, 0, cell, out=chord)
+            torch.addcmul(offset, steepness, at, out=out)
 
 
 class _Lookup(Function):
@@ -176,51 +178,19 @@ def chained(
     outer: OctaveTable,
 ) -> Float[Tensor, "*batch"]:
     """One table of another, `outer(inner(x) - scale * shift)`, block by block."""
-    x, shift = torch.broadcast_tensors(x, shift)
-    if torch.is_grad_enabled() and (x.requires_grad or shift.requires_grad):
-        return outer(torch.sub(inner(x), shift, alpha=scale))  # keeps the slopes
-    value: Tensor = _Chained.apply(x, shift, inner, scale, outer)
-    return value
 
+    def plain(x: Tensor, shift: Tensor) -> Tensor:
+        return outer(torch.sub(inner(x), shift, alpha=scale))
 
-class _Chained(Function):
-    """The value of two tables; only derivatives in forward mode come this way."""
+    def together(needs_slopes: bool, x: Tensor, shift: Tensor) -> Partials:
+        scratch, between, value = _Scratch(x), torch.empty_like(x), torch.empty_like(x)
+        slopes = [torch.empty_like(x) for _ in range(2 * needs_slopes)]
+        scratch.evaluate(x, (inner.value, between), *((inner.slope, s) for s in slopes[:1]))
+        between.sub_(shift, alpha=scale)
+        scratch.evaluate(between, (outer.value, value), *((outer.slope, s) for s in slopes[1:]))
+        if not needs_slopes:
+            return value, ()
+        first, second = slopes
+        return value, (first.mul_(second), second.mul_(-scale))
 
-    @staticmethod
-    def forward(
-        x: Tensor, shift: Tensor, inner: OctaveTable, scale: float, outer: OctaveTable
-    ) -> Tensor:
-        at, length = x.contiguous().reshape(-1), shift.contiguous().reshape(-1)
-        value, scratch = torch.empty_like(at), _Scratch(at)
-        between = torch.empty_like(at[:BLOCK])
-        for start in range(0, len(at), BLOCK):
-            block = slice(start, start + BLOCK)
-            middle = between[: len(at[block])]
-            scratch.evaluate(at[block], (inner.value, middle))
-            middle.sub_(length[block], alpha=scale)
-            scratch.evaluate(middle, (outer.value, value[block]))
-        return value.reshape(x.shape)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        del output
-        x, shift, ctx.inner, ctx.scale, ctx.outer = inputs
-        ctx.save_for_forward(x, shift)
-
-    @staticmethod
-    def jvp(ctx: Any, along: Tensor | None, across: Tensor | None, *_: None) -> Tensor:
-        x, shift = ctx.saved_tensors
-        steep = ctx.outer.derivative(torch.sub(ctx.inner(x), shift, alpha=ctx.scale))
-        moved = 0.0 if along is None else ctx.inner.derivative(x) * along
-        slope: Tensor = steep * (moved if across is None else moved - ctx.scale * across)
-        return slope
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], x: Tensor, shift: Tensor, *rest: Any
-    ) -> tuple[Tensor, int]:
-        sizes = [
-            tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            for tensor, dim in zip((x, shift), in_dims, strict=False)
-        ]
-        return _Chained.apply(*sizes, *rest), 0
+    return fused(together, plain, x, shift)

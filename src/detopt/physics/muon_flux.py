@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Generator, Tensor
 
 from detopt.errors import DomainError
@@ -38,8 +38,8 @@ class _Tables(NamedTuple):
     """Quantiles, as chords in cells of a draw and on a grid of the fourth root of it."""
 
     rate_per_area: float  # 1/(m2 s)
-    cosine: Float[Tensor, "2 n_cells"]  # offset and slope in the draw, of all muons
-    energy: Float[Tensor, "2 n_rows_and_cells"]  # likewise, a row per cosine
+    cosine: Complex[Tensor, " n_cells"]  # offset and slope in the draw, of all muons
+    energy: Complex[Tensor, " n_rows_and_cells"]  # likewise, a row per cosine
     cosine_at_energy: Float[Tensor, "n_rows n_quantiles"]  # a row per log energy
 
 
@@ -111,7 +111,7 @@ class MuonFlux:
         """
         tables = _tables_on(self, dtype or torch.get_default_dtype(), rng.device)
         size = torch.Size((shape,) if isinstance(shape, int) else shape)
-        energy = torch.empty(size.numel(), dtype=tables.cosine.dtype, device=rng.device)
+        energy = torch.empty(size.numel(), dtype=tables.cosine_at_energy.dtype, device=rng.device)
         cosine = torch.empty_like(energy)
         scratch = _Scratch(energy[:BLOCK])
         rows_per_cosine = (N_ROWS - 1) / (1 - math.cos(self.max_zenith))
@@ -155,7 +155,8 @@ class _Scratch:
 
     def __init__(self, like: Float[Tensor, " n"]) -> None:
         self._draws = torch.empty_like(like, dtype=torch.int64)
-        self._number, self._slope = torch.empty_like(like), torch.empty_like(like)
+        self._number = torch.empty_like(like)
+        self._chord = torch.empty_like(like, dtype=like.dtype.to_complex())
         integer = INTEGERS[like.dtype]
         self._cell, self._steps = (torch.empty_like(like, dtype=integer) for _ in range(2))
         self._choice = torch.empty_like(like, dtype=torch.int32)
@@ -163,7 +164,7 @@ class _Scratch:
     def bits(self, n: int, rng: Generator) -> tuple[Tensor, Tensor]:
         """Two rows of `n` odd random integers below 2^31, cut from `n` draws."""
         draws = self._draws[:n].random_(-(2**63), None, generator=rng)
-        words = draws.view(torch.int32).bitwise_and_(2**N_BITS - 1).bitwise_or_(1)
+        words = draws.bitwise_and_(_twice(2**N_BITS - 1)).bitwise_or_(_twice(1)).view(torch.int32)
         return words[:n], words[n:]
 
     def dithered_rows(
@@ -183,25 +184,29 @@ class _Scratch:
 
     def chord(
         self,
-        table: Float[Tensor, "2 n"],
+        table: Complex[Tensor, " n"],
         bits: Tensor,
         steps: Tensor | None = None,
         *,
         out: Float[Tensor, " m"],
     ) -> None:
         """Quantile at each draw: the straight line of its cell, in a row if the table has rows."""
-        number, slope, cell = (
-            room[: len(bits)] for room in (self._number, self._slope, self._cell)
+        number, chord, cell = (
+            room[: len(bits)] for room in (self._number, self._chord, self._cell)
         )
         number.copy_(bits)
         shift = MANTISSA_BITS[out.dtype] - CELL_BITS
         torch.bitwise_right_shift(number.view(cell.dtype), shift, out=cell)
-        cell.sub_(FIRST_CELL[out.dtype])
         if steps is not None:
             cell.add_(steps, alpha=N_CELLS // N_DITHERS)
-        torch.index_select(table[0], 0, cell, out=out)
-        torch.index_select(table[1], 0, cell, out=slope)
-        out.addcmul_(slope, number)
+        torch.index_select(table, 0, cell, out=chord)
+        offset, slope = torch.view_as_real(chord).unbind(-1)
+        torch.addcmul(offset, slope, number, out=out)
+
+
+def _twice(word: int) -> int:
+    """A word of 32 bits in both halves of one of 64."""
+    return word << 32 | word
 
 
 def _roots(shape: int | tuple[int, ...], rng: Generator, like: Tensor) -> Tensor:
@@ -212,8 +217,14 @@ def _roots(shape: int | tuple[int, ...], rng: Generator, like: Tensor) -> Tensor
 
 @lru_cache(maxsize=32)
 def _tables_on(flux: MuonFlux, dtype: torch.dtype, device: torch.device) -> _Tables:
-    rate, *tables = _tables(flux)
-    return _Tables(rate, *(table.to(device, dtype) for table in tables))
+    rate, *chords_of, at_energy = _tables(flux)
+    cosine, energy = (_ahead(chords, dtype).to(device) for chords in chords_of)
+    return _Tables(rate, cosine, energy, at_energy.to(device, dtype))
+
+
+def _ahead(chords: Complex[Tensor, " n"], dtype: torch.dtype) -> Complex[Tensor, " m"]:
+    """Chords behind so many unused ones that the cell of a draw is their place."""
+    return torch.nn.functional.pad(chords, (FIRST_CELL[dtype], 0)).to(dtype.to_complex())
 
 
 @lru_cache(maxsize=32)
@@ -244,11 +255,11 @@ def _draws() -> Float[Tensor, " n"]:
     return edges(FIRST_CELL[torch.float32], N_CELLS, CELL_BITS).clamp(max=2**N_BITS)
 
 
-def _chords(quantiles: Float[Tensor, "rows n"]) -> Float[Tensor, "2 m"]:
+def _chords(quantiles: Float[Tensor, "rows n"]) -> Complex[Tensor, " m"]:
     """Offset and slope in each cell of each row."""
     draws = _draws()
     slope = quantiles.diff() / draws.diff().clamp(min=1e-300)
-    return torch.stack([quantiles[:, :-1] - slope * draws[:-1], slope]).flatten(1)
+    return torch.complex(quantiles[:, :-1] - slope * draws[:-1], slope).flatten()
 
 
 def _cumulative(density: Float[Tensor, "rows n"], step: Tensor) -> Float[Tensor, "rows n"]:

@@ -20,6 +20,7 @@ __all__ = [
     "scattering_covariance",
 ]
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from detopt.physics._domain import require_charge, require_not_negative, require_positive
+from detopt.physics._fused import Partials, fused
 from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.moliere import collision_count, lynch_dahl_angle, moliere_deviate
 
@@ -83,9 +85,13 @@ def highland_angle(
     require_positive(path=path, radiation_length=radiation_length, momentum=momentum, beta=beta)
     path, radiation_length, momentum, beta = as_tensors(path, radiation_length, momentum, beta)
 
-    reduced = path / (radiation_length * beta.square())  # x / (X_0 beta^2)
-    bracket = _highland_bracket(reduced, charge)
-    return (reduced.sqrt() / momentum * bracket).mul_(HIGHLAND_SCALE * abs(charge))
+    def plain(path: Tensor, radiation_length: Tensor, momentum: Tensor, beta: Tensor) -> Tensor:
+        reduced = path / (radiation_length * beta.square())  # x / (X_0 beta^2)
+        bracket = _highland_bracket(reduced, charge)
+        return reduced.sqrt() / momentum * bracket * (HIGHLAND_SCALE * abs(charge))
+
+    together = functools.partial(_highland_and_slopes, charge)
+    return fused(together, plain, path, radiation_length, momentum, beta)
 
 
 def highland_variance(
@@ -258,6 +264,29 @@ def _deflect(path: Tensor, angle: Tensor, normals: Tensor) -> Deflection:
     kick = angle * normals[1]
     offset = path * torch.addcmul(kick / 2, angle, normals[0], value=12**-0.5)
     return Deflection(offset=offset.movedim(0, -1), angle=kick.movedim(0, -1))
+
+
+def _highland_and_slopes(
+    charge: int,
+    needs_slopes: bool,
+    path: Tensor,
+    radiation_length: Tensor,
+    momentum: Tensor,
+    beta: Tensor,
+) -> Partials:
+    """The Highland angle and its partial derivatives, in place in few temporaries."""
+    reduced = beta.square().mul_(radiation_length).reciprocal_().mul_(path)
+    bracket = _highland_bracket(reduced, charge)
+    angle = reduced.sqrt_().div_(momentum).mul_(bracket).mul_(HIGHLAND_SCALE * abs(charge))
+    if not needs_slopes:
+        return angle, ()
+    per_reduced = bracket.reciprocal_().mul_(HIGHLAND_LOG).add_(0.5).mul_(angle)
+    return angle, (
+        per_reduced / path,
+        (per_reduced / radiation_length).neg_(),
+        (angle / momentum).neg_(),
+        (per_reduced / beta).mul_(-2),
+    )
 
 
 def _highland_bracket(reduced: Tensor, charge: int) -> Tensor:
