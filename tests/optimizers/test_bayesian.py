@@ -146,13 +146,14 @@ def test_collapsed_region_begins_again_elsewhere():
     assert float(best) == float(optimizer.records.values.min())  # of both regions
 
 
-def test_front_of_two_objectives_covers_its_volume():
+@pytest.mark.parametrize("acquisition", ["sample", "improvement"])
+def test_front_of_two_objectives_covers_its_volume(acquisition):
     """The front is f2 = 2 (1 - sqrt(f1 / 2))^2; its volume to (2, 2) is 10 / 3."""
     problem = problem_of(
         TwoObjectives, lambda d, n, rng: 0.01 * torch.randn(n, generator=rng, dtype=torch.float64)
     )
     options = {"batch": 4, "n_initial": 6, "reference": {"near": 2.0, "far": 2.0}}
-    optimizer = make("bayesian_pareto", PLANE, 4, options, problem)
+    optimizer = make("bayesian_pareto", PLANE, 4, options | {"acquisition": acquisition}, problem)
     walk(optimizer, problem, 4)
     thetas = optimizer.front()
     places = torch.stack([torch.stack(list(PLANE.design(theta).values())) for theta in thetas])
@@ -161,6 +162,18 @@ def test_front_of_two_objectives_covers_its_volume():
     assert 0.9 * 10 / 3 < float(volume) < 10 / 3
     best = PLANE.design(optimizer.recommend())  # of the sum, which is lowest in the middle
     assert float(best["x"]) == pytest.approx(0.5, abs=0.2)
+
+
+def test_common_random_numbers_are_asked_for():
+    optimizer = make("bayesian_pareto", PLANE, 4, {"n_initial": 3, "common": True})
+    requests = optimizer.ask()
+    assert len({request.stream for request in requests}) == 1
+    assert not any(request.std_error for request in requests)
+
+
+def test_unknown_acquisition_is_refused():
+    with pytest.raises(MethodError, match="must be sample or improvement, got 'entropy'"):
+        make("bayesian_pareto", PLANE, 4, {"acquisition": "entropy"})
 
 
 def test_reference_of_an_unknown_objective_is_refused():

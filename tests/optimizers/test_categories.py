@@ -1,12 +1,11 @@
 """Categories for gradient methods: soft weights, drawn choices, and every combination."""
 
 import dataclasses
-import itertools
 
 import pytest
 import torch
 
-from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Limit, Real
+from detopt.design import Categorical, Continuous, DesignSpace, Integer, Limit, Real
 from detopt.errors import DesignError, MethodError
 from detopt.optimizers import RelaxedCategorical, make
 from detopt.pipeline import Evaluation, FunctionProblem, evaluate
@@ -129,73 +128,3 @@ def test_limits_and_whole_numbers_are_refused_by_drawn_choices():
         make("gumbel_softmax", DesignSpace([*HARD.parameters, Integer("n", 1, 0, 3)]), 5)
     with pytest.raises(MethodError, match="no free category to draw"):
         make("gumbel_softmax", HARD.freeze("glue"), 5)
-
-
-# --- every combination
-
-
-def test_best_combination_is_that_of_the_exhaustive_search():
-    space = DesignSpace(
-        [
-            Continuous("x", [0.5, 0.5], Interval(0.0, 1.0)),
-            Categorical("first", ("a", "b", "c"), "a"),
-            Integer("n", 1, 1, 4),
-        ],
-        limits=[Limit("sum", lambda d: d["x"].sum() + 0.1 * d["n"], 1.25)],
-    )
-    cost = torch.tensor([[3.0, 2.0, 2.5, 1.9], [2.0, 1.2, 0.4, 1.0], [1.5, 0.9, 1.1, 1.3]]).double()
-
-    def loss(design, n_events, rng):
-        base = cost[int(design["first"]), int(design["n"]) - 1]
-        return (base + (design["x"] - 0.6).square().sum()).expand(n_events)
-
-    optimizer = make("enumeration", space, 150, {"learning_rate": 0.2})
-    walk(optimizer, problem_of(loss, space), 150)
-    room = {n: min(0.6, (1.25 - 0.1 * n) / 2) for n in range(1, 5)}
-    exact = {
-        (g, n): float(cost[g, n - 1]) + 2 * (room[n] - 0.6) ** 2
-        for g, n in itertools.product(range(3), range(1, 5))
-    }
-    best = space.design(optimizer.recommend())
-    assert (int(best["first"]), int(best["n"])) == min(exact, key=exact.get)
-    assert best["x"].tolist() == pytest.approx([room[3]] * 2, abs=0.01)
-    assert optimizer.left_out == []
-
-
-def test_half_of_the_combinations_are_given_up_after_each_stage():
-    optimizer = make("enumeration", HARD, 36)  # three stages of twelve rounds
-    chosen = []
-    for _ in range(36):
-        chosen.append(int(optimizer.ask()[0].theta[1:].argmax()))
-        walk(optimizer, problem_of(by_index, HARD), 1)
-    assert [chosen[:12].count(i) for i in range(4)] == [3, 3, 3, 3]
-    assert len(set(chosen[12:24])) == 2
-    assert set(chosen[24:]) == {2}
-
-
-def test_combination_without_an_allowed_design_is_left_out():
-    limit = Limit("price", lambda d: 10 * (d["glue"] - 1).abs() + d["x"], 12.0)
-    space = DesignSpace(
-        [Continuous("x", 0.5, Interval(0.0, 1.0)), Categorical("glue", CHOICES, "a")],
-        limits=[limit],
-    )
-    optimizer = make("enumeration", space, 20)
-    assert optimizer.left_out == [{"glue": 3.0}]
-
-
-@pytest.mark.parametrize(
-    ("space", "n_rounds", "message"),
-    [
-        (HARD.freeze("glue"), 20, "needs a free discrete parameter"),
-        (HARD.freeze("x"), 20, "needs a free continuous parameter"),
-        (HARD, 3, "There are 4 combinations of glue, more than the 3 rounds"),
-        (
-            DesignSpace([Continuous("x", 0.0, Real()), Integer("n", 0, 0, 999)]),
-            5_000,
-            "There are 1000 combinations of n, more than 256",
-        ),
-    ],
-)
-def test_space_that_cannot_be_enumerated_is_refused(space, n_rounds, message):
-    with pytest.raises(MethodError, match=message):
-        make("enumeration", space, n_rounds)

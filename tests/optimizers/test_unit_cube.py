@@ -105,6 +105,12 @@ def test_sobol_points_are_allowed():
     assert torch.equal(found, cube.sobol(30, Seed(1)))
 
 
+def test_of_no_points_none_is_allowed():
+    limit = Limit("sum", lambda d: d["inside"] + d["n"], 3.0)
+    cube = UnitCube(DesignSpace(SPACE.parameters, limits=[limit]))
+    assert cube.allowed(torch.empty(0, cube.n, dtype=torch.float64)).shape == (0, cube.n)
+
+
 def test_space_with_hardly_any_allowed_design_is_reported():
     space = DesignSpace(
         [Continuous("x", 1e-7, Interval(0.0, 1.0))], limits=[Limit("x", lambda d: d["x"], 1e-6)]

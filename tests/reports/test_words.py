@@ -96,3 +96,10 @@ def test_an_unfinished_run_has_no_verdict():
     found = verdict(None, 12, "interrupted")
     assert found.kind == "unfinished"
     assert "12 rounds" in found.sentence
+
+
+def test_a_design_whose_simulation_failed_has_no_verdict():
+    data = result(0.02, 0.03) | {"failures": {"final": "the magnet quenched"}}
+    said = verdict(data, 10, "finished")
+    assert said.kind == "undecided"
+    assert said.sentence.endswith("failed in the re-evaluation: the magnet quenched")

@@ -12,16 +12,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from detopt.errors import CheckpointError, ConfigError, DetoptError, MethodError, NotFoundError
+from detopt.errors import (
+    CheckpointError,
+    ConfigError,
+    DetoptError,
+    MethodError,
+    NotFoundError,
+    SimulationError,
+)
 from detopt.optimizers import METHODS
 from detopt.random import Seed
+from detopt.reports import write_report
 from detopt.runtime import RunStore, Study, StudyConfig, load_result
 from detopt.runtime.executors import ProblemRecipe, ProcessExecutor, SerialExecutor
 
 TIMES = {"wall_s", "cpu_s"}
 OPTIONS = {"cma": {"population": 4}, "lbfgsb": {}}
 
-OTHER_PROBLEMS = {"enumeration", "gumbel_softmax", "halving", "nsga3"}  # categories, two objectives
+OTHER_PROBLEMS = {"enumeration", "gumbel_softmax", "nsga3"}  # categories, two objectives
 every_method = pytest.mark.parametrize("method", sorted(set(METHODS) - OTHER_PROBLEMS))
 
 
@@ -471,3 +479,50 @@ def test_study_without_a_baseline_compares_with_the_start(make):
     assert result["best_baseline"] is None
     start, final = (result["objective"][name]["value"] for name in ("start", "final"))
     assert result["ratio"]["value"] == pytest.approx(final / start)
+
+
+# --- designs whose simulation fails in the conclusion
+
+
+def conclude_again(make, failing, on_failure):
+    """A finished study that is concluded again while the simulation of one design fails."""
+    folder = make(rounds=2).store.folder
+    Study.resume(folder).run()
+    study = Study.resume(folder)
+    gap, summarize = study.designs[failing]["gap"], study.problem.summarize
+
+    def summarize_or_fail(design, n_events, rng):
+        if torch.equal(design["gap"], gap.to(study.problem.dtype)):
+            raise SimulationError("The magnet quenched.")
+        return summarize(design, n_events, rng)
+
+    study.problem.on_failure = on_failure
+    study.problem.summarize = summarize_or_fail
+    study.run()
+    return folder
+
+
+@pytest.mark.parametrize("failing", ["final", "human"])
+def test_a_design_that_fails_does_not_end_the_study(make, failing):
+    folder = conclude_again(make, failing, "skip")
+    result = load_result(folder)
+    assert result["failures"] == {failing: "The magnet quenched."}
+    missing = {"value": None, "low": None, "high": None}
+    objectives = {name: row["objective"] for name, row in result["baselines"].items()}
+    objectives |= result["objective"]
+    assert objectives[failing] == missing
+    assert objectives["start"]["value"] > 0
+    assert (result["best_baseline"] is None) == (failing == "human")
+    assert (result["ratio"]["value"] is None) == (failing == "final")
+    assert "magnet quenched" in write_report(folder).read_text()
+
+
+def test_a_start_that_fails_leaves_the_others(make):
+    result = load_result(conclude_again(make, "start", "skip"))
+    assert set(result["failures"]) == {"start"}
+    assert result["ratio"]["value"] > 0
+
+
+def test_a_design_that_fails_stops_the_study_where_the_problem_says_so(make):
+    with pytest.raises(SimulationError, match="quenched"):
+        conclude_again(make, "final", "stop")

@@ -247,3 +247,17 @@ def test_what_is_missing_is_named(words, folder, message):
 def test_limits_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Limits(**settings)
+
+
+BUSY = """
+import json, sys, time
+while time.process_time() < 0.3: pass
+json.dump({"objective": 1.0}, open(sys.argv[1], "w"))
+"""
+
+
+def test_the_cpu_time_of_the_program_counts():
+    command = Command([sys.executable, "-c", BUSY, "{result}", "{design}"])
+    problem = BlackBox(SPACE, command, n_events=1)
+    spent = evaluate(problem, Request(THETA, ("cpu",)), Seed(0)).cpu_s
+    assert 0.3 <= spent < 3

@@ -92,6 +92,15 @@ def test_a_half_is_not_calibrated_with_itself(config):
     assert float(terms["electromagnetic"]) == pytest.approx(expected, rel=1e-6)
 
 
+def test_chosen_showers_are_those_of_the_library(config):
+    library = placement.make_showers(config, 20, Seed(2).generator())
+    turned = placement.ShowerLibrary(library.cumulative.flip(0), library.step)
+    position, chosen = placement.uniform(config), torch.arange(20).flip(0)
+    found = placement.measure(config, library, position, Seed(3).generator(), chosen)
+    expected = placement.measure(config, turned, position, Seed(3).generator())
+    torch.testing.assert_close(found.total, expected.total)
+
+
 def test_equal_spacings_end_at_the_end_of_the_block(config):
     positions = placement.uniform(config)
     assert positions[-1].item() == pytest.approx(config.length - config.sensor / 2)

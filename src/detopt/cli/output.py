@@ -4,6 +4,7 @@ __all__ = [
     "compared",
     "counter",
     "created",
+    "facts",
     "findings",
     "gradient_table",
     "listing",
@@ -80,6 +81,11 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
     Console().print(table)
 
 
+def facts(title: str, rows: Iterable[Sequence[str]]) -> None:
+    """A table of names and values."""
+    _table(title, ("", ""), [[escape(cell) for cell in row] for row in rows])
+
+
 def listing(data: Mapping[str, list[dict[str, str]]], json: bool) -> None:
     """Use cases and methods."""
     if json:
@@ -102,21 +108,22 @@ def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
         if objective is None:
             continue
         label = name if name != "baseline" else f"baseline ({data['best_baseline']})"
-        cost = data["cost"][name]
-        rows.append(
-            (
-                label,
-                f"{objective['value']:.5g}",
-                f"[{objective['low']:.5g}, {objective['high']:.5g}]",
-                "" if cost is None else f"{cost:.5g}",
-            )
-        )
+        low, high = (_digits(objective[end]) for end in ("low", "high"))
+        interval = f"[{low}, {high}]" if low and high else ""
+        cost = _digits(data["cost"][name])
+        rows.append((label, _digits(objective["value"]), interval, cost))
     _table(
         f"{data['objective_name']}, {data['evaluation_events']} fresh events",
         ("design", "objective", "95 % interval", "cost"),
         rows,
     )
+    for name, why in data.get("failures", {}).items():
+        _line(f"The simulation of the design `{name}` failed: {why}")
     _line(f"Report: {folder / 'report.html'}")
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.5g}"
 
 
 def compared(

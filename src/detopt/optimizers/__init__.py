@@ -15,7 +15,6 @@ from detopt.gradients import (
 )
 from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.bayesian import Bayesian, BayesianPareto
-from detopt.optimizers.category_halving import CategoryHalving
 from detopt.optimizers.cma_es import CMAES
 from detopt.optimizers.enumeration import Enumeration
 from detopt.optimizers.generative_surrogate import GenerativeSurrogate
@@ -37,7 +36,6 @@ __all__ = [
     "NSGA2",
     "NSGA3",
     "Adam",
-    "CategoryHalving",
     "Bayesian",
     "BayesianPareto",
     "Enumeration",
@@ -63,7 +61,6 @@ METHODS: Mapping[str, type[Optimizer]] = {
     "cma": CMAES,
     "local_surrogate": LocalSurrogate,
     "lgso": GenerativeSurrogate,
-    "halving": CategoryHalving,
     "newton": Newton,
     "bayesian": Bayesian,
     "bayesian_pareto": BayesianPareto,

@@ -4,6 +4,7 @@ __all__ = ["Bayesian", "BayesianPareto"]
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -13,19 +14,19 @@ from torch import Tensor
 from detopt.design import DesignSpace
 from detopt.errors import MethodError
 from detopt.optimizers.acquisition import propose
-from detopt.optimizers.base import Optimizer, StateDict
-from detopt.optimizers.gaussian_process import Outcomes, fit, load
+from detopt.optimizers.base import StateDict
+from detopt.optimizers.gaussian_process import Outcomes, fit
+from detopt.optimizers.model_based import ModelBased
 from detopt.optimizers.pareto import non_dominated, reference_point
-from detopt.optimizers.records import Records
-from detopt.optimizers.unit_cube import UnitCube
+from detopt.optimizers.sampled_front import propose_front
 from detopt.pipeline.evaluation import Evaluation, Request
 from detopt.random import Seed
 
-MAX_INITIAL = 20  # designs before the first model, by default
+ACQUISITIONS = ("sample", "improvement")
 N_ANCHORS = 3  # best designs around which the search is finer
 
 
-class Bayesian(Optimizer):
+class Bayesian(ModelBased):
     r"""Learn a Gaussian process of the objective and evaluate where it promises most.
 
     The first round spreads designs over the space, the start among them. Then each round fits a
@@ -45,6 +46,7 @@ class Bayesian(Optimizer):
         n_initial: Designs in the first round, >= 2, or None for twice the coordinates, from 4
             to 20.
         reach: Half width of the search where the domain has no bounds, in units of theta, > 0.
+        common: Whether all designs share their random numbers.
         seed: Seed of the search itself.
 
     References:
@@ -52,8 +54,6 @@ class Bayesian(Optimizer):
         (priors).
     """
 
-    accepts_discrete = True
-    accepts_constraints = True
     single: ClassVar[bool] = True  # whether several objectives are one, as the problem adds them
 
     def __init__(
@@ -64,37 +64,27 @@ class Bayesian(Optimizer):
         batch: int = 4,
         n_initial: int | None = None,
         reach: float = 4.0,
+        common: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(space, n_rounds)
-        self.cube = UnitCube(space, reach)
-        initial = max(4, min(2 * self.cube.n, MAX_INITIAL)) if n_initial is None else n_initial
-        if not isinstance(batch, int) or batch < 1:
-            raise MethodError(f"`batch` must be a whole number >= 1, got {batch!r}.")
-        if not isinstance(initial, int) or initial < 2:
-            raise MethodError(f"`n_initial` must be a whole number >= 2, got {initial!r}.")
-        load()
-        self.n_events = n_events
-        self.batch = batch
-        self.n_initial = initial
-        self.records = Records(space.n_free)
+        super().__init__(space, n_rounds, n_events, batch, n_initial, reach)
+        self.common = bool(common)
         self.reference: dict[str, float] = {}
         self._seed = Seed(int(seed)).child("bayesian")
         self._model: Outcomes | None = None
 
     def ask(self) -> list[Request]:
-        """The first designs, or those that promise most."""
-        if self.round == 0:
-            spread = self.cube.sobol(self.n_initial - 1, self._seed.child("initial"))
-            thetas = torch.cat([self.theta[None], self.cube.theta(spread)])
-        else:
-            thetas = self.cube.theta(self._promising())
-        return [
-            Request(
-                self.space.admit(theta, self.theta), ("round", self.round, i), False, self.n_events
-            )
-            for i, theta in enumerate(thetas)
-        ]
+        """The designs of this round, with random numbers of their own or common ones."""
+        requests = super().ask()
+        if self.common:
+            requests = [replace(one, stream=("common",), std_error=False) for one in requests]
+        return requests
+
+    def _thetas(self) -> Float[Tensor, "n n_free"]:
+        if self.round:
+            return self.cube.theta(self._promising())
+        spread = self.cube.sobol(self.n_initial - 1, self._seed.child("initial"))
+        return torch.cat([self.theta[None], self.cube.theta(spread)])
 
     def _outcomes(self) -> Outcomes:
         if self._model is None:
@@ -159,27 +149,21 @@ class Bayesian(Optimizer):
         index = int(self._badness(mean, outcomes.n_objectives).argmin())
         return self.records.thetas[index].clone()
 
-    def recommend(self) -> Float[Tensor, " n_free"]:
-        """The evaluated design where the model is lowest and expects the constraints to hold."""
-        return self.theta.clone()
-
-    def state_dict(self) -> StateDict:
-        """All evaluations so far: the models are fitted again, to the same bits."""
-        return super().state_dict() | {"records": self.records.state_dict()}
-
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from a stored state."""
         super().load_state_dict(state)
-        self.records.load_state_dict(state["records"])
         self._model = None
 
 
 class BayesianPareto(Bayesian):
     """The front of several objectives: evaluate where its hypervolume is expected to grow most.
 
-    As `Bayesian`, with a Gaussian process for each objective and the noisy expected improvement of
-    the hypervolume. The recommended design is the one on the modelled front whose problem's own
-    objective is lowest; `front` has all of them. With one objective it is `Bayesian`.
+    As `Bayesian`, with a Gaussian process for each objective. A round draws a function of each
+    objective from its process, and takes the designs on the front of these functions that add most
+    to the hypervolume; or it takes those with the largest noisy expected improvement of the
+    hypervolume, which costs seconds a design. The recommended design is the one on the modelled
+    front whose problem's own objective is lowest; `front` has all of them. With one objective it is
+    `Bayesian`.
 
     Args:
         space: Design space.
@@ -189,15 +173,21 @@ class BayesianPareto(Bayesian):
         n_initial: Designs in the first round, >= 2, or None for twice the coordinates, from 4
             to 20.
         reach: Half width of the search where the domain has no bounds, in units of theta, > 0.
+        common: Whether all designs share their random numbers.
         reference: Worst value that counts of each objective, by name; those not named follow
             the front.
+        common: Whether all designs share their random numbers. The noise then moves the front as
+            a whole, and not one design against another.
+        acquisition: "sample", the front of a sample of the posterior; or "improvement", the noisy
+            expected improvement of the hypervolume.
         seed: Seed of the search itself.
 
     Note:
         The time of the acquisition rises steeply with the number of objectives; four at most.
 
     References:
-        S. Daulton, M. Balandat and E. Bakshy, arXiv:2105.08195.
+        E. Bradford, A. Schweidtmann and A. Lapkin, J. Glob. Optim. 71 (2018) 407 (sample).
+        S. Daulton, M. Balandat and E. Bakshy, arXiv:2105.08195 (improvement).
     """
 
     single = False
@@ -212,13 +202,29 @@ class BayesianPareto(Bayesian):
         n_initial: int | None = None,
         reach: float = 4.0,
         reference: Mapping[str, float] | None = None,
+        common: bool = False,
+        acquisition: str = "sample",
         seed: int = 0,
     ) -> None:
-        super().__init__(space, n_rounds, n_events, batch, n_initial, reach, seed)
+        super().__init__(space, n_rounds, n_events, batch, n_initial, reach, common, seed)
+        if acquisition not in ACQUISITIONS:
+            raise MethodError(
+                f"`acquisition` must be {' or '.join(ACQUISITIONS)}, got {acquisition!r}."
+            )
+        self.acquisition = acquisition
         for name, value in (reference or {}).items():
             if not math.isfinite(value):
                 raise MethodError(f"`reference` of `{name}` must be finite, got {value}.")
         self.reference = {name: float(value) for name, value in (reference or {}).items()}
+
+    def _promising(self) -> Float[Tensor, "batch n"]:
+        outcomes = self._outcomes()
+        if self.acquisition != "sample" or outcomes.n_objectives == 1:
+            return super()._promising()
+        reference = self._reference(outcomes.mean(outcomes.features), outcomes)
+        known = self.cube.unit(self.records.thetas[self.records.answered])
+        seed = self._seed.child("propose", self.round)
+        return propose_front(outcomes, self.cube, self.batch, known, reference, seed)
 
     def _check_names(self) -> None:
         super()._check_names()

@@ -1,11 +1,12 @@
-"""Every combination of the discrete parameters, each with its continuous part optimized."""
+"""Every combination of the discrete parameters, each with a search of its own."""
 
 __all__ = ["Enumeration"]
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,113 +15,107 @@ from torch import Tensor
 
 from detopt.design import Categorical, Continuous, DesignSpace, Integer
 from detopt.errors import DesignError, MethodError
-from detopt.gradients import GradientEstimator
 from detopt.optimizers.base import Optimizer, StateDict
-from detopt.optimizers.gradient_descent import Adam
+from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request
 
-MAX_COMBINATIONS = 256
+LEAST_ROUNDS = 2  # of a combination before it is judged
 
 
 @dataclass
 class _Arm:
-    """One combination: an optimizer of the continuous part, and what it has reached."""
+    """One combination: a search of the continuous part, and what it has reached."""
 
     fixed: Float[Tensor, " n_free"]  # theta with the combination's levels
     search: Optimizer
-    value: float = math.inf  # objective in the last round
-    alive: bool = True
+    values: list[float] = field(default_factory=list)  # mean objective of each round of the rung
+    score: float = math.inf  # mean of the later half of them, or that of the rung before
+
+    def record(self, evaluations: Sequence[Evaluation]) -> None:
+        """Keep the mean objective of a round; infinity where all evaluations failed."""
+        known = [one.value for one in evaluations if math.isfinite(one.value)]
+        self.values.append(sum(known) / len(known) if known else math.inf)
+        later = [value for value in self.values[len(self.values) // 2 :] if math.isfinite(value)]
+        self.score = sum(later) / len(later) if later else math.inf
 
 
 class Enumeration(Optimizer):
-    """A gradient search for every combination of whole numbers and categories, ever fewer.
+    """Search the continuous parameters for every combination of the discrete ones, ever fewer.
 
-    Each combination has its own descent (`Adam`) of the continuous parameters, and a round is one
-    round of one of them. After every stage, in which all that are left have the same number of
-    rounds, the half with the higher objectives is given up (successive halving). Exact where
-    every combination's rank is clear after its first rounds; the number of rounds must be at least
-    that of the combinations.
+    All combinations of whole numbers and categories begin together, each with a method of its own
+    for the continuous parameters. The rounds are divided into rungs that cost about the same
+    number of evaluations; the combinations with the lowest objectives go on to the next one, until
+    a single one is left (successive halving). A round asks for the evaluations of all that are
+    left. They share their random numbers where the method asks for the same streams, as `adam`
+    does, so that they are ranked by the design and not by luck.
 
     A combination whose start breaks a limit begins at the nearest allowed design; one that has no
     allowed design near the start is left out, see `left_out`.
 
     Args:
         space: Design space with at least one continuous and one discrete parameter.
-        n_rounds: Rounds that are planned, of all combinations together.
-        estimator: How the objective is differentiated; pathwise by default.
-        n_events: Events in each evaluation, or None for the problem's own number.
-        learning_rate: Of each descent, in units of theta, > 0.
+        n_rounds: Rounds that are planned; with few combinations left they are cheaper, and most of
+            them belong to the last.
+        method: Method for the continuous parameters.
+        keep: Share of the combinations that goes on to the next rung, between 0 and 1.
+        max_combinations: Number of combinations above which the method refuses.
+        problem: The problem, for methods that need it.
+        seed: Of the search, for methods that draw.
+        **method_options: Options of `method`, such as `learning_rate`.
+
+    Raises:
+        MethodError: There are too many combinations or too few rounds, or nothing is discrete, or
+            nothing continuous, or no combination can begin.
+
+    Note:
+        Exact where the best combination leads its rung after a few rounds of each.
 
     References:
         K. Jamieson and A. Talwalkar, arXiv:1502.07943.
     """
 
-    uses_gradients = True
     accepts_discrete = True
 
     def __init__(
         self,
         space: DesignSpace,
         n_rounds: int,
-        estimator: GradientEstimator | None = None,
-        n_events: int | None = None,
-        learning_rate: float = 0.1,
+        method: str = "adam",
+        keep: float = 0.5,
+        max_combinations: int = 256,
+        problem: Problem | None = None,
+        seed: int = 0,
+        **method_options: Any,
     ) -> None:
         super().__init__(space, n_rounds)
-        discrete = [p for p in space.free if isinstance(p, (Integer, Categorical))]
-        if not discrete or len(discrete) == len(space.free):
-            kind = "discrete" if not discrete else "continuous"
-            raise MethodError(
-                f"Enumeration needs a free {kind} parameter, and there is none. Take "
-                f"{'adam' if not discrete else 'grid'}."
-            )
-        counts = [_count(p) for p in discrete]
-        n = math.prod(counts)
-        if n > min(MAX_COMBINATIONS, n_rounds):
-            limit = f"{MAX_COMBINATIONS}" if n > MAX_COMBINATIONS else f"the {n_rounds} rounds"
-            raise MethodError(
-                f"There are {n} combinations of {', '.join(p.name for p in discrete)}, more than "
-                f"{limit}. Freeze some, plan more rounds, or take bayesian or cma."
-            )
+        if not 0 < keep < 1:
+            raise MethodError(f"`keep` must lie between 0 and 1, got {keep}.")
+        self.method, self.method_options = method, method_options
+        self._problem, self._seed = problem, seed
         self._own = torch.tensor(
             [isinstance(p, Continuous) for p in space.free for _ in range(p.n_free)]
         )
+        combinations = _combinations(space, max_combinations)
+        self._rungs = _rungs(len(combinations), n_rounds, keep)
         self.left_out: list[dict[str, float]] = []
-        settings = {
-            "estimator": estimator,
-            "n_events": n_events,
-            "learning_rate": learning_rate,
-        }
-        n_stages = 1 + math.ceil(math.log2(n))
-        each = sum(
-            max(1, n_rounds // (n_stages * math.ceil(n / 2**stage))) for stage in range(n_stages)
-        )
-        self._arms: list[_Arm] = []
-        for levels in itertools.product(*(range(count) for count in counts)):
-            values = {
-                p.name: torch.tensor(float(level + (p.low if isinstance(p, Integer) else 0)))
-                for p, level in zip(discrete, levels, strict=True)
-            }
-            self._add(values, each, settings)
-        if not self._arms:
+        begun = [(values, self._begin(values)) for values in combinations]
+        self.left_out = [values for values, arm in begun if arm is None]
+        self._all = [arm for _, arm in begun if arm is not None]
+        if not self._all:
             raise MethodError(
                 "No combination has an allowed design near the start. Move the start."
             )
-        self._stage = 0
-        self._turn = 0  # rounds within the stage
+        self._rung, self._left = 0, list(range(len(self._all)))
+        self._counts: list[int] = []
 
-    def _add(
-        self, values: Mapping[str, Tensor], n_rounds: int, settings: Mapping[str, Any]
-    ) -> None:
+    def _begin(self, values: Mapping[str, float]) -> _Arm | None:
         """The arm of one combination, if it has an allowed start."""
+        chosen = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         free = DesignSpace(self.space.parameters, self.space.frozen)
-        values = {name: value.to(torch.float64) for name, value in values.items()}
-        fixed = free.theta({**self.space.start, **values})
-        start = self.space.project(fixed, self.theta)
-        found = self.space.design(start)
-        if any(bool(found[name] != value) for name, value in values.items()):
-            self.left_out.append({name: float(value) for name, value in values.items()})
-            return
+        fixed = free.theta({**self.space.start, **chosen})
+        found = self.space.design(self.space.project(fixed, self.theta))
+        if any(bool(found[name] != value) for name, value in chosen.items()):
+            return None
         moved = [
             replace(p, start=found[p.name].tolist())
             if isinstance(p, Continuous) and p.name not in self.space.frozen
@@ -128,92 +123,162 @@ class Enumeration(Optimizer):
             for p in self.space.parameters
         ]
         try:
-            inner = DesignSpace(moved, {**self.space.frozen, **values}, self.space.limits)
+            inner = DesignSpace(moved, {**self.space.frozen, **chosen}, self.space.limits)
         except DesignError:  # rounding on the limit
-            self.left_out.append({name: float(value) for name, value in values.items()})
-            return
-        self._arms.append(_Arm(fixed, Adam(inner, max(1, n_rounds), **settings)))
+            return None
+        return _Arm(fixed, self._search(inner))
+
+    def _search(self, space: DesignSpace) -> Optimizer:
+        from detopt.optimizers import METHODS, make  # the methods are listed there, this one too
+
+        options = dict(self.method_options)
+        if self.method in METHODS and "seed" in signature(METHODS[self.method]).parameters:
+            options.setdefault("seed", self._seed)
+        problem = None if self._problem is None else self._problem.with_space(space)
+        total = sum(rounds for _, rounds in self._rungs)
+        return make(self.method, space, total, options, problem)
 
     @property
-    def _alive(self) -> list[_Arm]:
-        return [arm for arm in self._arms if arm.alive]
+    def _arms(self) -> list[_Arm]:
+        return [self._all[index] for index in self._left]
 
-    def _rounds_each(self) -> int:
-        """Rounds of each combination in the present stage."""
-        n_stages = 1 + math.ceil(math.log2(len(self._arms)))
-        if self._stage >= n_stages - 1:
-            return max(1, self.n_rounds)  # what is left
-        return max(1, self.n_rounds // (n_stages * len(self._alive)))
+    @property
+    def planned_evaluations(self) -> int:
+        """Evaluations of all planned rounds, where every search asks for as many as at its start.
 
-    def _present(self) -> _Arm:
-        alive = self._alive
-        return alive[self._turn % len(alive)]
+        The rounds become cheaper: a budget of evaluations pays for more rounds than the first one
+        suggests.
+        """
+        if self.round:
+            raise MethodError("The planned evaluations are counted before the first round.")
+        each = [len(arm.search.ask()) for arm in self._all]
+        return sum(rounds * sum(sorted(each)[-size:]) for size, rounds in self._rungs)
 
-    def _whole(self, arm: _Arm, theta: Float[Tensor, " n_own"]) -> Float[Tensor, " n_free"]:
+    def ask(self) -> list[Request]:
+        """The evaluations that the searches of all combinations want that are left."""
+        wanted = [[] if arm.search.finished else arm.search.ask() for arm in self._arms]
+        self._counts = [len(requests) for requests in wanted]
+        return [
+            replace(request, theta=self._outer(arm, request.theta))
+            for arm, requests in zip(self._arms, wanted, strict=True)
+            for request in requests
+        ]
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Hand out the answers; at the end of a rung the worse combinations are given up."""
+        if len(evaluations) != sum(self._counts):
+            raise MethodError(
+                f"Expected {sum(self._counts)} answers, in the order of the requests, got "
+                f"{len(evaluations)}."
+            )
+        answers = iter(evaluations)
+        for index, count in zip(list(self._left), self._counts, strict=True):
+            mine = [self._inner(one) for one in itertools.islice(answers, count)]
+            if mine:
+                self._tell(index, mine)
+        self.round += 1
+        while self._rung + 1 < len(self._rungs) and all(map(self._is_done, self._arms)):
+            self._rung += 1
+            ranked = sorted(self._left, key=lambda index: self._all[index].score)
+            self._left = sorted(ranked[: self._rungs[self._rung][0]])
+            for arm in self._arms:
+                arm.values = []
+        best = min(self._arms, key=lambda arm: arm.score)
+        self.theta = self._outer(best, best.search.recommend())
+
+    def _tell(self, index: int, evaluations: Sequence[Evaluation]) -> None:
+        """Tell one search; a combination that only fails is given up while there are others."""
+        arm = self._all[index]
+        arm.record(evaluations)
+        try:
+            arm.search.tell(evaluations)
+        except MethodError:
+            if len(self._left) == 1 or not all(one.failure for one in evaluations):
+                raise
+            self._left.remove(index)
+
+    def _is_done(self, arm: _Arm) -> bool:
+        return arm.search.finished or len(arm.values) >= self._rungs[self._rung][1]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search of the last combination has converged."""
+        return all(arm.search.finished for arm in self._arms)
+
+    def _outer(self, arm: _Arm, theta: Float[Tensor, " n_own"]) -> Float[Tensor, " n_free"]:
         found = arm.fixed.clone()
         found[self._own] = theta
         return found
 
-    def ask(self) -> list[Request]:
-        """What the present combination's descent needs."""
-        arm = self._present()
-        return [replace(r, theta=self._whole(arm, r.theta)) for r in arm.search.ask()]
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """A step of the present combination; at the end of a stage the worse half is given up."""
-        arm = self._present()
-        arm.search.tell([self._inner(evaluation) for evaluation in evaluations])
-        value = evaluations[0].value
-        arm.value = value if math.isfinite(value) else math.inf
-        self._turn += 1
-        alive = self._alive
-        if self._turn == self._rounds_each() * len(alive) and len(alive) > 1:
-            alive.sort(key=lambda one: one.value)
-            for loser in alive[math.ceil(len(alive) / 2) :]:
-                loser.alive = False
-            self._stage, self._turn = self._stage + 1, 0
-        self.round += 1
-        self.theta = self._best()
-
     def _inner(self, evaluation: Evaluation) -> Evaluation:
-        gradient, spread = evaluation.gradient, evaluation.gradient_std_error
+        gradient, error = evaluation.gradient, evaluation.gradient_std_error
         theta = evaluation.request.theta[self._own]
         return replace(
             evaluation,
             request=replace(evaluation.request, theta=theta),
             gradient=None if gradient is None else gradient[self._own],
-            gradient_std_error=None if spread is None else spread[self._own],
+            gradient_std_error=None if error is None else error[self._own],
         )
 
-    def _best(self) -> Float[Tensor, " n_free"]:
-        arm = min(self._alive, key=lambda one: one.value)
-        return self._whole(arm, arm.search.recommend())
-
     def recommend(self) -> Float[Tensor, " n_free"]:
-        """What the best combination's descent recommends."""
+        """What the search of the best combination left recommends."""
         return self.theta.clone()
 
     def state_dict(self) -> StateDict:
-        """All descents, and who is left."""
-        return super().state_dict() | {
-            "arms": [
-                {"search": arm.search.state_dict(), "value": arm.value, "alive": arm.alive}
-                for arm in self._arms
-            ],
-            "stage": self._stage,
-            "turn": self._turn,
-        }
+        """The combinations that are left, with the states of their searches."""
+        arms = [
+            {"values": list(arm.values), "score": arm.score, "search": arm.search.state_dict()}
+            for arm in self._arms
+        ]
+        return super().state_dict() | {"rung": self._rung, "left": list(self._left), "arms": arms}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from a stored state."""
         super().load_state_dict(state)
+        self._rung = int(state["rung"])
+        self._left = [int(index) for index in state["left"]]
         for arm, stored in zip(self._arms, state["arms"], strict=True):
             arm.search.load_state_dict(stored["search"])
-            arm.value, arm.alive = float(stored["value"]), bool(stored["alive"])
-        self._stage, self._turn = int(state["stage"]), int(state["turn"])
+            arm.values = [float(value) for value in stored["values"]]
+            arm.score = float(stored["score"])
 
 
-def _count(parameter: Integer | Categorical) -> int:
-    if isinstance(parameter, Integer):
-        return parameter.high - parameter.low + 1
-    return len(parameter.choices)
+def _combinations(space: DesignSpace, most: int) -> list[dict[str, float]]:
+    """Values of the discrete parameters, combination by combination."""
+    discrete = [p for p in space.free if isinstance(p, (Integer, Categorical))]
+    if not discrete or len(discrete) == len(space.free):
+        kind = "discrete" if not discrete else "continuous"
+        raise MethodError(
+            f"Enumeration needs a free {kind} parameter, and there is none. Take "
+            f"{'adam' if not discrete else 'grid'}."
+        )
+    levels = {
+        p.name: range(p.low, p.high + 1) if isinstance(p, Integer) else range(len(p.choices))
+        for p in discrete
+    }
+    n = math.prod(len(one) for one in levels.values())
+    if n > most:
+        raise MethodError(
+            f"There are {n} combinations of {', '.join(levels)}, more than the {most} of "
+            "`max_combinations`. Freeze some, or take bayesian or cma."
+        )
+    return [
+        dict(zip(levels, map(float, values), strict=True))
+        for values in itertools.product(*levels.values())
+    ]
+
+
+def _rungs(n_combinations: int, n_rounds: int, keep: float) -> list[tuple[int, int]]:
+    """Combinations and rounds of each rung; the evaluations of all rungs are about the same."""
+    sizes = [n_combinations]
+    while sizes[-1] > 1:
+        sizes.append(max(1, min(round(sizes[-1] * keep), sizes[-1] - 1)))
+    if n_rounds < LEAST_ROUNDS * len(sizes):
+        raise MethodError(
+            f"{n_combinations} combinations need at least {LEAST_ROUNDS * len(sizes)} rounds, got "
+            f"{n_rounds}. Plan more, or lower `keep`."
+        )
+    unit = n_rounds / sum(1 / size for size in sizes)
+    rungs = [(size, max(LEAST_ROUNDS, int(unit / size))) for size in sizes[:-1]]
+    rest = n_rounds - sum(rounds for _, rounds in rungs)
+    return [*rungs, (1, max(LEAST_ROUNDS, rest))]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.optimizers.isolation import isolated
+from detopt.optimizers.marginal_likelihood import fit_scales
 from detopt.optimizers.records import Records
 from detopt.optimizers.unit_cube import UnitCube
 from detopt.optional import require
@@ -93,16 +94,23 @@ def fit(records: Records, cube: UnitCube, seed: Seed, *, single: bool, rows: Ten
 
 def _fit(features: Tensor, values: Tensor, errors: Tensor) -> Any:
     models = require("botorch.models", extra=EXTRA, purpose=PURPOSE)
-    fitting = require("botorch.fit", extra=EXTRA, purpose=PURPOSE)
-    likelihoods = require("gpytorch.mlls", extra=EXTRA, purpose=PURPOSE)
     found = []
     for value, error in zip(values.T, errors.T, strict=True):
         known = error[torch.isfinite(error) & (error > 0)]
         noise = None
         if len(known):
             filled = torch.where(torch.isfinite(error), error, known.median())
-            noise = filled.square().clamp(min=MIN_NOISE)[:, None]
-        model = models.SingleTaskGP(features, value[:, None], noise, outcome_transform=None)
-        fitting.fit_gpytorch_mll(likelihoods.ExactMarginalLogLikelihood(model.likelihood, model))
-        found.append(model)
+            noise = filled.square().clamp(min=MIN_NOISE)
+        model = models.SingleTaskGP(
+            features,
+            value[:, None],
+            None if noise is None else noise[:, None],
+            outcome_transform=None,
+        )
+        scales = fit_scales(features, value, noise)
+        model.covar_module.lengthscale = scales.lengths
+        model.mean_module.constant.data.fill_(float(scales.mean))
+        if noise is None:
+            model.likelihood.noise = scales.noise
+        found.append(model.eval())
     return models.ModelListGP(*found)

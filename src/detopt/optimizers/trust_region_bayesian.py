@@ -10,13 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from detopt.design import DesignSpace
-from detopt.errors import MethodError
-from detopt.optimizers.base import Optimizer, StateDict
-from detopt.optimizers.gaussian_process import Outcomes, fit, load
+from detopt.optimizers.base import StateDict
+from detopt.optimizers.gaussian_process import Outcomes, fit
 from detopt.optimizers.isolation import isolated
-from detopt.optimizers.records import Records
-from detopt.optimizers.unit_cube import EDGE, UnitCube, no_room
-from detopt.pipeline.evaluation import Evaluation, Request
+from detopt.optimizers.model_based import ModelBased
+from detopt.optimizers.unit_cube import EDGE, no_room
+from detopt.pipeline.evaluation import Evaluation
 from detopt.random import Seed
 
 LENGTH, LONGEST, SHORTEST = 0.8, 1.6, 0.5**7  # of the region's side, in units of the cube
@@ -26,10 +25,9 @@ N_CANDIDATES = 1_000  # among which a sample of the posterior is minimized
 N_DRAWN_BACK = 64  # candidates that are drawn back onto the limits they break
 N_MOVED = 20  # coordinates in which a candidate leaves the center, on average at most
 MAX_FITTED = 200  # evaluations in a model: the nearest to the center
-MAX_INITIAL = 20  # designs before the first model, by default
 
 
-class TrustRegionBayesian(Optimizer):
+class TrustRegionBayesian(ModelBased):
     r"""A Gaussian process in a region around the best design, which grows and shrinks.
 
     Each round draws functions from the posterior of a Gaussian process and evaluates the lowest
@@ -54,9 +52,6 @@ class TrustRegionBayesian(Optimizer):
         D. Eriksson et al., arXiv:1910.01739. D. Eriksson and M. Poloczek, arXiv:2002.08526.
     """
 
-    accepts_discrete = True
-    accepts_constraints = True
-
     def __init__(
         self,
         space: DesignSpace,
@@ -67,18 +62,7 @@ class TrustRegionBayesian(Optimizer):
         reach: float = 4.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(space, n_rounds)
-        self.cube = UnitCube(space, reach)
-        initial = max(4, min(2 * self.cube.n, MAX_INITIAL)) if n_initial is None else n_initial
-        if not isinstance(batch, int) or batch < 1:
-            raise MethodError(f"`batch` must be a whole number >= 1, got {batch!r}.")
-        if not isinstance(initial, int) or initial < 2:
-            raise MethodError(f"`n_initial` must be a whole number >= 2, got {initial!r}.")
-        load()
-        self.n_events = n_events
-        self.batch = batch
-        self.n_initial = initial
-        self.records = Records(space.n_free)
+        super().__init__(space, n_rounds, n_events, batch, n_initial, reach)
         self.length = LENGTH
         self.n_restarts = 0
         self._seed = Seed(int(seed)).child("trust region")
@@ -87,24 +71,14 @@ class TrustRegionBayesian(Optimizer):
         self._failures = 0
         self._model: tuple[Outcomes, Tensor] | None = None
 
-    def ask(self) -> list[Request]:
+    def _thetas(self) -> Float[Tensor, "n n_free"]:
         """Designs over the whole space where a region begins, else within the region."""
-        if self._first == len(self.records):
-            n_new = self.n_initial - (self.n_restarts == 0)
-            rows = self.cube.sobol(n_new, self._seed.child("initial", self.n_restarts))
-            thetas = self.cube.theta(rows)
-            if self.n_restarts == 0:
-                thetas = torch.cat([self.theta[None], thetas])
-        else:
-            thetas = self.cube.theta(self._draw())
-        return [
-            Request(
-                self.space.admit(theta, self.theta),
-                ("round", self.round, i),
-                n_events=self.n_events,
-            )
-            for i, theta in enumerate(thetas)
-        ]
+        if self._first < len(self.records):
+            return self.cube.theta(self._draw())
+        n_new = self.n_initial - (self.n_restarts == 0)
+        rows = self.cube.sobol(n_new, self._seed.child("initial", self.n_restarts))
+        thetas = self.cube.theta(rows)
+        return thetas if self.n_restarts else torch.cat([self.theta[None], thetas])
 
     def _own(self) -> Bool[Tensor, " n"]:
         """Which records belong to the present region."""
@@ -249,14 +223,9 @@ class TrustRegionBayesian(Optimizer):
         self.length, self._successes, self._failures = LENGTH, 0, 0
         self._model = None
 
-    def recommend(self) -> Float[Tensor, " n_free"]:
-        """The evaluated design that the model holds for the best."""
-        return self.theta.clone()
-
     def state_dict(self) -> StateDict:
         """All evaluations so far and the region."""
         return super().state_dict() | {
-            "records": self.records.state_dict(),
             "length": self.length,
             "n_restarts": self.n_restarts,
             "first": self._first,
@@ -267,7 +236,6 @@ class TrustRegionBayesian(Optimizer):
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from a stored state."""
         super().load_state_dict(state)
-        self.records.load_state_dict(state["records"])
         self.length = float(state["length"])
         self.n_restarts, self._first = int(state["n_restarts"]), int(state["first"])
         self._successes, self._failures = int(state["successes"]), int(state["failures"])

@@ -222,7 +222,7 @@ class UnitCube:
 
     def allowed(self, unit: Float[Tensor, "k n"]) -> Float[Tensor, "m n"]:
         """Those of the points whose designs keep the limits of the space."""
-        if not self.space.limits:
+        if not self.space.limits or not len(unit):
             return unit
         thetas = self.theta(unit)
         try:

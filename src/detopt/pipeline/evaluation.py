@@ -31,7 +31,6 @@ __all__ = [
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -41,6 +40,7 @@ from torch import Tensor
 
 from detopt.design import Design
 from detopt.errors import DomainError, SimulationError
+from detopt.pipeline.cpu import cpu_time
 from detopt.pipeline.outcome import Outcome, Summary, merge
 from detopt.pipeline.problem import Problem
 from detopt.random import Seed
@@ -84,7 +84,7 @@ class Evaluation:
             objective that is a mean over events, and rough for others; NaN with one chunk.
         terms: Named terms, cost, constraints, metrics and objectives, prefixed by their kind.
         n_events: Number of events.
-        cpu_s: CPU time [s].
+        cpu_s: CPU time, that of programs which the simulation ran included [s].
         failure: Why there is no answer, or empty; the value is NaN then.
         rows: Summary of all events, if asked for.
     """
@@ -168,26 +168,26 @@ def chunks(problem: Problem, request: Request, seed: Seed) -> list[Chunk]:
 
 def summarize_chunk(problem: Problem, chunk: Chunk) -> tuple[Summary, float]:
     """Summary of a chunk, cut from its graph, and the CPU time that it took [s]."""
-    begin = time.process_time()
+    begin = cpu_time()
     if chunk.gradient:
         with one_thread():
             _, summary = _summary_with_graph(problem, chunk)
-        return _detach(summary), time.process_time() - begin
+        return _detach(summary), cpu_time() - begin
     with one_thread(), torch.no_grad():
         design = problem.space.design(chunk.theta).to(problem.dtype)
         summary = problem.summarize(design, chunk.n_events, chunk.seed.generator())
-    return summary, time.process_time() - begin
+    return summary, cpu_time() - begin
 
 
 def differentiate_chunk(
     problem: Problem, chunk: Chunk, adjoint: Sequence[Tensor]
 ) -> tuple[Float[Tensor, " n_free"], float]:
     """Derivative of (adjoint . summary) of a chunk in theta, and its CPU time [s]."""
-    begin = time.process_time()
+    begin = cpu_time()
     with one_thread():
         theta, summary = _summary_with_graph(problem, chunk)
         gradient = _pull_back(theta, summary, adjoint)
-    return gradient, time.process_time() - begin
+    return gradient, cpu_time() - begin
 
 
 def _summary_with_graph(problem: Problem, chunk: Chunk) -> tuple[Tensor, Summary]:
@@ -369,7 +369,7 @@ def _evaluate_with_graphs(
     problem: Problem, request: Request, seed: Seed, work: Sequence[Chunk]
 ) -> Evaluation:
     """The same numbers for few chunks, whose graphs are kept instead of made twice."""
-    begin = time.process_time()
+    begin = cpu_time()
     with one_thread():
         pairs = [_summary_with_graph(problem, chunk) for chunk in work]
     summaries = [_detach(summary) for _, summary in pairs]
@@ -379,7 +379,7 @@ def _evaluate_with_graphs(
             _pull_back(theta, summary, adjoint)
             for (theta, summary), adjoint in zip(pairs, adjoints, strict=True)
         ]
-    cpu_s = time.process_time() - begin
+    cpu_s = cpu_time() - begin
     return combine(problem, request, seed, summaries, gradients, direct, cpu_s)
 
 

@@ -62,6 +62,10 @@ def _verdict_section(record: Record) -> Section | None:
         "shaded strip is the final design. All designs meet the same fresh events, so bars that "
         "overlap a little can still belong to a clear difference: a ratio in the verdict uses "
         "the pairing.",
+        [
+            f"The simulation of the design “{name}” failed: {why}"
+            for name, why in result.get("failures", {}).items()
+        ],
         table=tables.evaluation_rows(result),
         columns=("design", "objective, 95 % interval", "relative to final", "cost"),
     )

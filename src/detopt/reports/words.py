@@ -78,6 +78,13 @@ def verdict(result: Mapping[str, Any] | None, n_rounds: int, status: str) -> Ver
         )
     best = result.get("best_baseline")
     key = "start" if best is None else "baseline"
+    why = result.get("failures", {}).get("final")
+    if why is not None:
+        return Verdict(
+            "undecided",
+            f"The simulation of the optimized design failed in the re-evaluation: {why}",
+            "Nothing can be said about this design.",
+        )
     objective, unit = result["objective"], unit_of(result["objective_name"])[1]
     other = "of the start" if best is None else f"of the best baseline “{best}”"
     final, base = objective["final"], objective[key]

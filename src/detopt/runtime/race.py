@@ -9,8 +9,6 @@ simulation with fresh events, which no method sees, and which cost no calls.
 __all__ = ["Checkpoint", "Plan", "Run", "planned_rounds", "race", "run_from_dict"]
 
 import math
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,6 +21,7 @@ from detopt.errors import ConfigError, DetoptError, MethodError, SimulationError
 from detopt.optimizers import Optimizer
 from detopt.optimizers.pareto import non_dominated
 from detopt.pipeline import Evaluation, Problem, evaluate
+from detopt.pipeline.cpu import cpu_time
 from detopt.pipeline.evaluation import one_thread, summarize_design
 from detopt.random import Seed
 
@@ -121,12 +120,6 @@ class Run:
 
 def _broken(violation: float | None) -> bool:
     return violation is not None and not violation <= 0
-
-
-def cpu_time() -> float:
-    """CPU time of this process and of all programs that it ran and waited for [s]."""
-    programs = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + programs.ru_utime + programs.ru_stime
 
 
 def planned_rounds(make: Callable[[int], Optimizer], budget: int) -> int:

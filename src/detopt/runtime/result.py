@@ -15,7 +15,7 @@ from torch import Tensor
 
 from detopt._version import __version__
 from detopt.design import Design
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, SimulationError
 from detopt.pipeline import Problem, Request, Summary, merge
 from detopt.pipeline.evaluation import bootstrap
 from detopt.runtime.executors import DesignChunk, Executor
@@ -61,7 +61,12 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer of a study, as `result.json` holds it."""
+    """The answer of a study, as `result.json` holds it.
+
+    Args:
+        data: What the file holds.
+        summaries: Of the designs whose simulation did not fail, by name.
+    """
 
     data: dict[str, Any]
     summaries: Mapping[str, Summary]
@@ -102,27 +107,55 @@ def conclude(
     """Re-evaluate start, final and baselines with fresh events and the reference simulation.
 
     All designs see the same fresh events, which belong to no round; the intervals come from
-    resampling independent rows.
+    resampling independent rows. A design whose simulation fails has no numbers where the problem
+    says `on_failure="skip"`, and its reason stands under `failures`.
+
+    Raises:
+        SimulationError: A simulation failed, and the problem says to stop then.
     """
     problem = study.problem
-    n_events = study.config.evaluation_events
     designs = study.designs
-    summaries = {
-        name: _summarize(study, executor, name, design, n_events, listener, i, len(designs))
-        for i, (name, design) in enumerate(designs.items())
-    }
+    summaries, failures = _summarize_all(study, executor, designs, listener)
     samples = {
         name: _resample(study, summary, designs[name]) for name, summary in summaries.items()
     }
     intervals = {
-        name: _interval(problem, summaries[name], designs[name], samples[name]) for name in designs
+        name: _interval(problem, summary, designs[name], samples[name])
+        for name, summary in summaries.items()
     }
+    missing = torch.full((N_RESAMPLES,), math.nan, dtype=torch.float64)
+    samples |= dict.fromkeys(failures, missing)
+    intervals |= dict.fromkeys(failures, Interval(math.nan, math.nan, math.nan))
     sensitivities = _sensitivities(study, executor, listener)
-    diagnostics = [vars(plot) for plot in problem.reference.diagnose(summaries["final"])]
+    final = summaries.get("final")
+    plots = [] if final is None else problem.reference.diagnose(final)
+    diagnostics = [vars(plot) for plot in plots]
     data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
-    result = Result(data, summaries)
+    result = Result(data | {"failures": failures}, summaries)
     result.save(study.store.folder)
     return result
+
+
+def _summarize_all(
+    study: "Study",
+    executor: Executor,
+    designs: Mapping[str, Design],
+    listener: Callable[[str, int, int, Round | None], None] | None,
+) -> tuple[dict[str, Summary], dict[str, str]]:
+    """Summaries by design, and why the others have none."""
+    n_events = study.config.evaluation_events
+    summaries: dict[str, Summary] = {}
+    failures: dict[str, str] = {}
+    for i, (name, design) in enumerate(designs.items()):
+        try:
+            summaries[name] = _summarize(
+                study, executor, name, design, n_events, listener, i, len(designs)
+            )
+        except SimulationError as error:
+            if study.problem.on_failure == "stop":
+                raise
+            failures[name] = str(error)
+    return summaries, failures
 
 
 def _summarize(
@@ -213,7 +246,8 @@ def _collect(
     diagnostics: list[dict[str, Any]],
 ) -> dict[str, Any]:
     baselines = [name for name in designs if name not in {"start", "final"}]
-    best = min(baselines, key=lambda name: intervals[name].value, default=None)
+    judged = [name for name in baselines if math.isfinite(intervals[name].value)]
+    best = min(judged, key=lambda name: intervals[name].value, default=None)
     chosen = {"start": "start", "final": "final", "baseline": best}
     history = study.history
 

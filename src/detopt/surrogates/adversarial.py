@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.training import Training, batches, perceptron, scheduled
+from detopt.surrogates.training import Training, batches, final_loss, perceptron, scheduled
 
 PENALTY = 10.0  # of a critic whose slope is not one
 CRITIC_FEATURES = 16
@@ -98,8 +98,7 @@ class CramerGAN(ConditionalGenerator):
             rate.step()
             critic_rate.step()
             losses.append(float(loss.detach()))
-        last = losses[-max(1, n_steps // 10) :]
-        return sum(last) / len(last)
+        return final_loss(losses)
 
     def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
         assert isinstance(network, nn.ModuleDict)

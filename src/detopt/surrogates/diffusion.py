@@ -2,7 +2,6 @@
 
 __all__ = ["ConditionalDiffusion"]
 
-import itertools
 import math
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.training import Training, batches, perceptron, scheduled
+from detopt.surrogates.training import Training, descend, perceptron
 
 FREQUENCIES = (1.0, 2.0)  # in which the network sees the time
 
@@ -71,24 +70,15 @@ class ConditionalDiffusion(ConditionalGenerator):
         n_steps: int,
         rng: torch.Generator,
     ) -> float:
-        network.requires_grad_(True)
-        rule, rate = scheduled(network.parameters(), self.training, n_steps)
-        size = min(self.training.batch, len(residuals))
-        losses = []
-        for rows in itertools.islice(batches(len(residuals), size, rng), n_steps):
+        def loss(rows: Tensor) -> Tensor:
             real, given = residuals[rows], conditions[rows]
             noise = torch.randn(real.shape, generator=rng, dtype=self.dtype)
             time = math.pi / 2 * torch.rand(len(real), 1, generator=rng, dtype=self.dtype)
             mixed = time.cos() * real + time.sin() * noise
             velocity = time.cos() * noise - time.sin() * real
-            loss = (_velocity(network, mixed, time, given) - velocity).square().mean()
-            rule.zero_grad()
-            loss.backward()
-            rule.step()
-            rate.step()
-            losses.append(float(loss.detach()))
-        last = losses[-max(1, n_steps // 10) :]
-        return sum(last) / len(last)
+            return (_velocity(network, mixed, time, given) - velocity).square().mean()
+
+        return descend(network, loss, len(residuals), n_steps, self.training, rng)
 
     def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
         rows = torch.randn(len(conditions), self.n_columns, generator=rng, dtype=self.dtype)

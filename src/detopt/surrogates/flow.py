@@ -2,15 +2,13 @@
 
 __all__ = ["ConditionalFlow"]
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 
 from detopt import optional
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.training import Training, batches, scheduled
+from detopt.surrogates.training import Training, descend
 
 MAX_AUTOREGRESSIVE = 8  # columns; beyond, coupling layers, whose samples cost two passes
 LONGEST = 5.0  # norm of a gradient step
@@ -85,22 +83,13 @@ class ConditionalFlow(ConditionalGenerator):
         n_steps: int,
         rng: torch.Generator,
     ) -> float:
-        network.requires_grad_(True)
-        rule, rate = scheduled(network.parameters(), self.training, n_steps)
-        size = min(self.training.batch, len(residuals))
-        losses = []
-        for rows in itertools.islice(batches(len(residuals), size, rng), n_steps):
-            noise = torch.randn(size, self.n_columns, generator=rng, dtype=self.dtype)
+        def loss(rows: Tensor) -> Tensor:
+            noise = torch.randn(len(rows), self.n_columns, generator=rng, dtype=self.dtype)
             blurred = residuals[rows] + BLUR * noise
-            loss = -network(conditions[rows]).log_prob(blurred).mean()
-            rule.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), LONGEST)
-            rule.step()
-            rate.step()
-            losses.append(float(loss.detach()))
-        last = losses[-max(1, n_steps // 10) :]
-        return sum(last) / len(last)
+            value: Tensor = -network(conditions[rows]).log_prob(blurred).mean()
+            return value
+
+        return descend(network, loss, len(residuals), n_steps, self.training, rng, LONGEST)
 
     def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
         noise = torch.randn(len(conditions), self.n_columns, generator=rng, dtype=self.dtype)

@@ -1,10 +1,10 @@
 """How a network is trained: random batches, and a learning rate that falls to zero."""
 
-__all__ = ["Training", "batches", "perceptron", "ridge", "scheduled"]
+__all__ = ["Training", "batches", "descend", "final_loss", "perceptron", "ridge", "scheduled"]
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +64,51 @@ def scheduled(
         parameters, lr=training.learning_rate, weight_decay=training.weight_decay
     )
     return rule, torch.optim.lr_scheduler.CosineAnnealingLR(rule, n_steps)
+
+
+def descend(
+    network: nn.Module,
+    loss: Callable[[Int[Tensor, " size"]], Float[Tensor, ""]],
+    n_rows: int,
+    n_steps: int,
+    training: Training,
+    rng: torch.Generator,
+    longest: float = math.inf,
+) -> float:
+    """Lower the loss of random batches.
+
+    Args:
+        network: Whose weights are changed.
+        loss: Of the rows with these indices.
+        n_rows: Number of rows.
+        n_steps: Number of batches.
+        training: Batch, learning rate and weight decay.
+        rng: Where the batches come from.
+        longest: Norm to which a longer gradient is cut.
+
+    Returns:
+        The loss at the end.
+    """
+    network.requires_grad_(True)
+    rule, rate = scheduled(network.parameters(), training, n_steps)
+    size = min(training.batch, n_rows)
+    losses = []
+    for rows in itertools.islice(batches(n_rows, size, rng), n_steps):
+        value = loss(rows)
+        rule.zero_grad()
+        value.backward()
+        if math.isfinite(longest):
+            nn.utils.clip_grad_norm_(network.parameters(), longest)
+        rule.step()
+        rate.step()
+        losses.append(float(value.detach()))
+    return final_loss(losses)
+
+
+def final_loss(losses: Sequence[float]) -> float:
+    """Mean over the last tenth of the steps."""
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last)
 
 
 def perceptron(n_in: int, hidden: tuple[int, ...], n_out: int) -> nn.Sequential:

@@ -1,9 +1,10 @@
 """The conformance suite: what every use case must do, whoever wrote it.
 
 Each check is a function of a use case that raises `AssertionError` with a reason. A use case whose
-simulator is known to defy pathwise gradients says `PATHWISE_IS_BIASED = True`; the suite then
-demands that the gradient check finds it. One that is a black box says `NO_DERIVATIVE = True`; the
-suite then demands that a pathwise gradient is refused, and not taken as zero.
+simulator is known to defy pathwise gradients says `PATHWISE_IS_BIASED = True`, or names a function
+of its `Config` there if options decide; the suite then demands that the gradient check finds it.
+One that is a black box says `NO_DERIVATIVE = True`; the suite then demands that a pathwise gradient
+is refused, and not taken as zero.
 Discrete parameters have no gradient: they are held at the start where the others are checked.
 """
 
@@ -137,7 +138,8 @@ def _has_right_gradients(case: UseCase, options: dict[str, Any]) -> None:
     problem = _without_discrete(case.build(options))
     checks = check_gradients(problem, n_events=case.check_events)
     wrong = [f"{check.name} {check.verdict}" for check in checks if check.verdict != Verdict.AGREES]
-    if getattr(case.module, "PATHWISE_IS_BIASED", False):
+    biased = getattr(case.module, "PATHWISE_IS_BIASED", False)
+    if biased(case.configure(options)) if callable(biased) else biased:
         assert wrong, "declared biased, but every gradient agrees with central differences"
     else:
         assert not wrong, f"gradients: {'; '.join(wrong)}"

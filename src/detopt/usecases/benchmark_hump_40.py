@@ -23,7 +23,6 @@ from detopt.pipeline import FunctionProblem
 from detopt.usecases import hump
 
 N_FREE, N_HIDDEN = 40, 16
-PATHWISE_IS_BIASED = True  # as in `hump`
 RECOMMENDED = {"method": "local_surrogate", "rounds": 30, "evaluation_events": 300_000}
 
 
@@ -31,6 +30,9 @@ class Config(hump.Config):
     """Options of the benchmark."""
 
     rotation: int = Field(1337, ge=0, description="Seed of the matrices")
+
+
+PATHWISE_IS_BIASED = Config.is_biased  # as in `hump`
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,22 @@ References:
     S. Qasim et al., arXiv:2412.10237, for the problem and the library of depths.
 """
 
-__all__ = ["Config", "LayerPlacement", "ShowerLibrary", "build", "make_showers", "uniform"]
+__all__ = [
+    "Config",
+    "LayerPlacement",
+    "ShowerLibrary",
+    "build",
+    "make_showers",
+    "measure",
+    "uniform",
+]
 
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor
 
@@ -205,21 +213,10 @@ class LayerPlacement(Problem):
         """Weighted sums of the sensors' signals."""
         config, position = self.config, design["positions"]
         if self.fresh:
-            library, chosen = make_showers(config, n_events, rng), torch.arange(n_events)
-        else:
-            library = _library(config)
-            chosen = torch.randint(config.n_showers, (n_events,), generator=rng)
-        half = config.sensor / 2
-        deposit = library.deposited(position + half) - library.deposited(position - half)
-        deposit = deposit[chosen].clamp(min=0.0)
-        visible = _visible_share(config) * deposit
-        quantum = float(showers.sampling_term(config.sensor, 1.0)) ** 2
-        normal = torch.randn(visible.shape, generator=rng, dtype=visible.dtype)
-        signal = visible + torch.sqrt(quantum * (visible + FLOOR)) * normal
-        edges = torch.cat([position.new_zeros(1), position + half])
-        absorber = edges.diff() - config.sensor
-        total = (signal * absorber / config.sensor).sum(dim=-1) / _visible_share(config)
-        return Signals(total, torch.arange(n_events) % 2 == 0)
+            return measure(config, make_showers(config, n_events, rng), position, rng)
+        library = _library(config)
+        chosen = torch.randint(config.n_showers, (n_events,), generator=rng)
+        return measure(config, library, position, rng, chosen)
 
     def judge(self, summary: Summary, design: Design) -> Outcome:  # noqa: ARG002
         """Resolution of each half of the showers, calibrated with the other half."""
@@ -241,6 +238,39 @@ class LayerPlacement(Problem):
             for value, one in zip(config.energies, each, strict=True)
         }
         return Outcome(objective, terms=terms, metrics=metrics)
+
+
+def measure(
+    config: Config,
+    library: ShowerLibrary,
+    position: Float[Tensor, " layers"],
+    rng: Generator,
+    chosen: Int[Tensor, " n"] | None = None,
+) -> Signals:
+    """Weighted sums of the sensors' signals in the showers of a library.
+
+    Args:
+        config: Options of the use case.
+        library: Showers.
+        position: Centers of the sensors [m].
+        rng: Source of the signals' fluctuations.
+        chosen: Which showers, as often as they are named; all of them by default.
+
+    Note:
+        Differentiable in the position.
+    """
+    half = config.sensor / 2
+    deposit = library.deposited(position + half) - library.deposited(position - half)
+    if chosen is not None:
+        deposit = deposit[chosen]
+    visible = _visible_share(config) * deposit.clamp(min=0.0)
+    quantum = float(showers.sampling_term(config.sensor, 1.0)) ** 2
+    normal = torch.randn(visible.shape, generator=rng, dtype=visible.dtype)
+    signal = visible + torch.sqrt(quantum * (visible + FLOOR)) * normal
+    edges = torch.cat([position.new_zeros(1), position + half])
+    absorber = edges.diff() - config.sensor
+    total = (signal * absorber / config.sensor).sum(dim=-1) / _visible_share(config)
+    return Signals(total, torch.arange(len(total)) % 2 == 0)
 
 
 def _visible_share(config: Config) -> float:
