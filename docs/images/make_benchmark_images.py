@@ -59,7 +59,13 @@ def materials_figure() -> Figure:
     figure, (layers, ranking) = plt.subplots(
         1, 2, figsize=(9, 3.4), width_ratios=(3, 1), layout="constrained"
     )
-    colors = {"Pb": "0.25", "Fe": "0.65", "PbWO4": "tab:blue", "polystyrene": "tab:orange"}
+    colors = {
+        "lead": "0.1",
+        "iron": "0.6",
+        "lead tungstate": "tab:blue",
+        "polystyrene": "tab:orange",
+    }
+    labels = {"Pb": "lead", "Fe": "iron", "PbWO4": "lead tungstate", "polystyrene": "polystyrene"}
     shown = stored[:6]
     for row, one in enumerate(shown):
         design = {name: torch.tensor(value) for name, value in one["design"].items()}
@@ -67,10 +73,11 @@ def materials_figure() -> Figure:
         for material, width in zip(
             mixed.stack(design).materials, one["design"]["thickness"], strict=True
         ):
-            layers.barh(row, width, left=left, color=colors[material.name], ec="white", lw=0.5)
+            layers.barh(row, width, left=left, color=colors[labels[material.name]])
             left += width
     layers.set_yticks(range(len(shown)), [f"{one['objective']:.4f}" for one in shown])
     layers.invert_yaxis()
+    layers.set_xlim(left=-0.02)
     layers.set_ylabel("objective [GeV]")
     layers.set_xlabel("depth [m]")
     layers.spines[["top", "right"]].set_visible(False)
@@ -79,6 +86,8 @@ def materials_figure() -> Figure:
     ranking.semilogy(
         range(1, len(stored) + 1), [one["objective"] for one in stored], ".", color="k"
     )
+    ranking.set_yticks([0.1, 0.2, 0.4], ["0.1", "0.2", "0.4"])
+    ranking.minorticks_off()
     ranking.set_xlabel("rank of the combination")
     ranking.set_ylabel("best objective [GeV]")
     ranking.spines[["top", "right"]].set_visible(False)

@@ -54,7 +54,7 @@ def walk(optimizer, made, n_rounds, std_error=False):
 @pytest.mark.parametrize(
     ("method", "n_rounds", "options"),
     [
-        ("adam", 40, {"learning_rate": 0.2}),
+        ("adam", 60, {}),
         ("local_surrogate", 15, {}),
         ("cma", 20, {"population": 4}),
         ("lbfgsb", 20, {}),
@@ -138,10 +138,10 @@ def test_a_stored_state_goes_on_to_the_same_bits(stop):
 def test_planned_evaluations_are_those_that_are_asked_for():
     made = problem()
     optimizer = make("enumeration", made.space, 16)
-    planned = optimizer.planned_evaluations
+    planned = optimizer.planned_evaluations()
     assert planned == sum(len(asked) for asked in walk(optimizer, made, 16))
     with pytest.raises(MethodError, match="before the first round"):
-        _ = optimizer.planned_evaluations
+        _ = optimizer.planned_evaluations()
 
 
 def test_recommendation_is_that_of_the_best_at_any_time():

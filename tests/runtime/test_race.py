@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from detopt import usecases
 from detopt.design import Continuous, DesignSpace, Real
 from detopt.errors import ConfigError, MethodError, SimulationError
 from detopt.optimizers import Optimizer, make
@@ -92,6 +93,18 @@ def test_schedules_know_how_many_rounds_fit():
     assert planned_rounds(maker("adam", task, estimator="finite_differences"), 33) == 6
     with pytest.raises(MethodError, match="first round takes 5 calls, and the budget is 4"):
         planned_rounds(maker("adam", task, estimator="finite_differences"), 4)
+
+
+def test_a_method_whose_rounds_become_cheaper_gets_more_of_them():
+    task = usecases.load("benchmark_mixed_materials").build({})
+    make_one = lambda rounds: make("enumeration", task.space, rounds, {}, task)  # noqa: E731
+    n_rounds = planned_rounds(make_one, 440)
+    assert (
+        make_one(n_rounds).planned_evaluations()
+        <= 440
+        < make_one(n_rounds + 1).planned_evaluations()
+    )
+    assert n_rounds > 440 // len(make_one(440).ask())
 
 
 def test_the_recommended_designs_are_judged_along_the_way():

@@ -34,7 +34,7 @@ def summarize(problem, design, n=400):
 )
 def test_price_is_that_of_the_materials(absorber, scintillator, expected):
     design = detector([0.1] * 6, absorber, scintillator)
-    assert mixed.price(design).item() == pytest.approx(expected)
+    assert mixed.price(design).item() == pytest.approx(expected, rel=1e-14)
     assert mixed.length(design).item() == pytest.approx(0.6)
 
 

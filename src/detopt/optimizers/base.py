@@ -103,6 +103,10 @@ class Optimizer(ABC):
     def ask(self) -> list[Request]:
         """The evaluations of this round."""
 
+    def planned_evaluations(self) -> int:
+        """Evaluations of all planned rounds, if each is like the next one."""
+        return self.n_rounds * len(self.ask())
+
     @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take the answers, in the order of the requests, and go to the next round."""

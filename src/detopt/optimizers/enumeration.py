@@ -142,7 +142,6 @@ class Enumeration(Optimizer):
     def _arms(self) -> list[_Arm]:
         return [self._all[index] for index in self._left]
 
-    @property
     def planned_evaluations(self) -> int:
         """Evaluations of all planned rounds, where every search asks for as many as at its start.
 

@@ -123,7 +123,7 @@ def _broken(violation: float | None) -> bool:
 
 
 def planned_rounds(make: Callable[[int], Optimizer], budget: int) -> int:
-    """Rounds that fit into a budget, judged by the first round.
+    """Rounds that fit into a budget, by the evaluations that the method plans for them.
 
     Raises:
         MethodError: The first round alone is too large.
@@ -131,7 +131,20 @@ def planned_rounds(make: Callable[[int], Optimizer], budget: int) -> int:
     first = len(make(budget).ask())
     if first > budget:
         raise MethodError(f"Its first round takes {first} calls, and the budget is {budget}.")
-    return max(1, budget // max(1, first))
+
+    def fits(n_rounds: int) -> bool:
+        try:
+            return make(n_rounds).planned_evaluations() <= budget
+        except MethodError:  # it wants more rounds
+            return True
+
+    low, high = max(1, budget // max(1, first)), budget + 1
+    if not fits(low + 1):  # most methods plan equal rounds
+        return low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def race(

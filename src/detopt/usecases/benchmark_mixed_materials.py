@@ -90,8 +90,11 @@ def stack(design: Mapping[str, Tensor]) -> showers.Stack:
 
 def price(design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
     """Price of a design."""
-    each = torch.tensor([PRICES[name] for name in _names(design)]).to(design["thickness"])
-    return (each * design["thickness"] / CM).sum()
+    thickness = design["thickness"]
+    each = torch.tensor(
+        [PRICES[name] for name in _names(design)], dtype=thickness.dtype, device=thickness.device
+    )
+    return (each * thickness / CM).sum()
 
 
 def length(design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
