@@ -1,6 +1,6 @@
 """Measure the muon scanner against its bars; prints a table, writes JSON and a page.
 
-    python benchmarks/muon_scanner.py                      all rows, about 2 hours of one core
+    python benchmarks/muon_scanner.py                      all rows, about 3 hours of one core
     python benchmarks/muon_scanner.py --only speed memory  some rows; the others stay as they are
     python benchmarks/muon_scanner.py --quick              small versions of all, written nowhere
 
@@ -9,6 +9,7 @@ The row `speed` needs the peer's environment, see `benchmarks/peers/README.md`, 
 """
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ ROWS = {
     "bad_input": bad_input.run,
 }
 LAST = "verdict"  # needs the rows ladle and cma
+PARTS = (  # modules of `scanner` with `run(quick)` and `rows(result)`
+    "portal",
+    "recorded",
+    "momentum",
+    "industry",
+    "absorption",
+    "arrangement",
+)
 RESULTS = BENCHMARKS / "results" / "muon_scanner.json"
 
 
@@ -57,8 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     setting.scratch.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
-    for name in arguments.only or (*ROWS, LAST):
-        if name == LAST:
+    for name in arguments.only or (*ROWS, LAST, *PARTS):
+        if name in PARTS:
+            row = _part(name, setting.quick)
+        elif name == LAST:
             known = results if setting.quick else _read(arguments.out)
             row = ladle.judge(setting, known)
         else:
@@ -72,9 +83,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _part(name: str, quick: bool) -> dict[str, Any]:
+    """A part's numbers, and its rows: what, must be, measured, holds."""
+    module = importlib.import_module(f"scanner.{name}")
+    result = module.run(quick)
+    return {"result": result, "rows": [list(row) for row in module.rows(result)]}
+
+
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the muon scanner against its bars.")
-    parser.add_argument("--only", nargs="+", choices=(*ROWS, LAST), metavar="ROW", default=[])
+    parser.add_argument(
+        "--only", nargs="+", choices=(*ROWS, LAST, *PARTS), metavar="ROW", default=[]
+    )
     parser.add_argument("--quick", action="store_true", help="small versions, written nowhere")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to merge rows into")
     parser.add_argument("--scratch", type=Path, default=Path("runs/benchmark"))

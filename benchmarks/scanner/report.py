@@ -18,6 +18,9 @@ def rows(results: dict[str, Any]) -> list[Row]:
     for name, function in TABLE.items():
         if name in results:
             found += function(results[name])
+    for name, result in results.items():
+        for what, bar, measured, met in result.get("rows", []):
+            found.append((f"{name}: {what}", measured, bar, met))
     return found
 
 

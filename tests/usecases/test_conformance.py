@@ -13,6 +13,7 @@ from detopt.testing.conformance import CHECKS
 OPTIONS = {
     "counting_experiment": {"n_hidden": 1, "n_bins": 3, "n_events": 300},
     "tau_pairs": {"n_hidden": 1, "n_bins": 3, "n_events": 200},
+    "muon_absorption": {"n_bins": [12, 6], "n_templates": 32, "n_rays": 2},
     "muon_scanner": {"n_above": 2, "n_below": 2, "n_scans": 16, "center": [0.5, 0.5]},
 }
 
@@ -29,4 +30,16 @@ def test_the_file_that_new_writes_conforms(tmp_path, check):
     path = tmp_path / "my_detector.py"
     shutil.copyfile(files("detopt.cli").joinpath("telescope.py.txt"), path)
     (finding,) = conformance(str(path), only=check)
+    assert finding.passed, finding.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hump", {"draws": "exact"}),
+        ("benchmark_branching_shower", {"baseline": "naive"}),
+    ],
+)
+def test_options_that_decide_about_the_gradient_are_asked(name, options):
+    (finding,) = conformance(name, options, only="has the gradients that it claims")
     assert finding.passed, finding.detail

@@ -19,6 +19,7 @@ from detopt.cli.options import (
     split_options,
 )
 from detopt.cli.physics import physics
+from detopt.cli.reconstruct import reconstruct
 from detopt.errors import DetoptError
 
 app = typer.Typer(
@@ -212,6 +213,7 @@ def report(identifier: RunName, json: Json = False, debug: Debug = False) -> Non
 
 app.command("compare-methods")(compare_methods)
 app.command()(physics)
+app.command()(reconstruct)
 
 
 def run_app(arguments: list[str]) -> int:

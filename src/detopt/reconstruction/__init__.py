@@ -1,14 +1,36 @@
 """From readout to physics: track fits, closest approach, images."""
 
+from detopt.reconstruction.angle_statistics import angle_statistics_image
+from detopt.reconstruction.binned_clustering import binned_clustering_image
+from detopt.reconstruction.image_pictures import slice_figure
+from detopt.reconstruction.images import ScatteringImage
+from detopt.reconstruction.likelihood_imaging import LikelihoodImaging, likelihood_image
 from detopt.reconstruction.poca import ClosestApproach, closest_approach
+from detopt.reconstruction.poca_image import poca_image
+from detopt.reconstruction.recorded_muons import MuonTracks, RecordedMuons, read_muons
+from detopt.reconstruction.scan_geometry import ScanGeometry, load_geometry
 from detopt.reconstruction.tracks import LineFit, fit_lines
+from detopt.reconstruction.voxel_grid import Grid
 from detopt.reconstruction.voxel_map import bin_probabilities, separable_sums
 
 __all__ = [
     "ClosestApproach",
+    "Grid",
+    "LikelihoodImaging",
     "LineFit",
+    "MuonTracks",
+    "RecordedMuons",
+    "ScanGeometry",
+    "ScatteringImage",
+    "angle_statistics_image",
     "bin_probabilities",
+    "binned_clustering_image",
     "closest_approach",
     "fit_lines",
+    "likelihood_image",
+    "load_geometry",
+    "poca_image",
+    "read_muons",
     "separable_sums",
+    "slice_figure",
 ]

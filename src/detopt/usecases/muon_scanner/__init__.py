@@ -5,7 +5,17 @@ tracks. Design parameters: `panel_x`, `panel_y`, `upper_z`, `lower_z` [m], the s
 of each panel `panel_cost` (or its edges `panel_span` [m]), `panel_resolution` [m] and
 `panel_efficiency`. Objective: the error of the fill height of a ladle furnace [m]
 (task `ladle`), or of the logarithm of the radiation length of each voxel (task `image`), after a
-linear correction; at a fixed budget, or with a soft budget term.
+linear correction; or of the inner radius of a pipe or the electrodes of a furnace after an hour
+[mm] (tasks `pipe`, `furnace`); or the share of hidden blocks that border control misses at a fixed
+rate of false alarms (task `portal`, with the technology `panel_technology` and the pitch
+`panel_fineness` of each panel); at a fixed budget, or with a soft budget term.
+
+Real panels are switched on by options (see `detopt.usecases.muon_scanner.realism.options`): they
+scatter and slow muons down (`panel_thickness`, `panel_areal_density`), may be tilted
+(`panel_tilt_x`, `panel_tilt_y`) or stand beside the volume (`side_distance`, `side_shift`,
+`side_z`), have noise and unknown places; momenta may be unknown, or estimated by a slab
+(`slab_depth`, `slab_thickness`, `slab_material`, `behind_depth`); and a price of its own for each
+panel makes their number shrink.
 
 References:
     T. Dorigo et al., arXiv:2203.13818, section 4.3; G. C. Strong et al., Mach. Learn.: Sci.
@@ -19,7 +29,7 @@ import math
 
 from detopt.design import DesignSpace
 from detopt.errors import ConfigError
-from detopt.pipeline import Analysis, Objective, Pipeline, Simulator, Source
+from detopt.pipeline import Analysis, Objective, Pipeline, Source
 from detopt.random import Seed
 from detopt.usecases.muon_scanner.calibration import (
     Budget,
@@ -29,11 +39,13 @@ from detopt.usecases.muon_scanner.calibration import (
 )
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.diagnostics import predicted_against_true
-from detopt.usecases.muon_scanner.flow import Estimates, Readout, Scans
+from detopt.usecases.muon_scanner.flow import Estimates, Scans
 from detopt.usecases.muon_scanner.image_task import ImageAnalysis
+from detopt.usecases.muon_scanner.industry.problem import GEOMETRIES, industry
 from detopt.usecases.muon_scanner.ladle_task import FillAnalysis
 from detopt.usecases.muon_scanner.panels import ScannerCost
-from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
+from detopt.usecases.muon_scanner.portal.task import portal
+from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
 from detopt.usecases.muon_scanner.sources import (
     BlockSource,
     CatalogueSource,
@@ -41,9 +53,15 @@ from detopt.usecases.muon_scanner.sources import (
     MuonSource,
 )
 from detopt.usecases.muon_scanner.space import baselines, design_space, view
-from detopt.usecases.muon_scanner.tracking import TrackReconstruction
 from detopt.usecases.muon_scanner.transport import Medium
-from detopt.usecases.muon_scanner.volumes import Grid, Volumes, blocks, ladle, load_volumes
+from detopt.usecases.muon_scanner.volumes import (
+    Grid,
+    Volumes,
+    blocks,
+    ladle,
+    load_scene,
+    load_volumes,
+)
 
 CHUNK_MUONS = 16_000  # muons simulated at once: the working set stays in cache
 RECOMMENDED = {
@@ -61,6 +79,10 @@ def build(config: Config) -> Pipeline:
     Raises:
         ConfigError: The volume or the start is unusable.
     """
+    if config.task == "portal":
+        return portal(config)
+    if config.task in GEOMETRIES:
+        return industry(config)
     volumes = _volumes(config)
     space = design_space(config, volumes.grid)
     muons = MuonSource(_beam(config, volumes.grid), volumes.grid)
@@ -93,27 +115,25 @@ def _pipeline(
     n_values = 1 if is_ladle else volumes.voxels[0].numel()
     soft_budget = config.budget if config.budget_mode == "soft" else None
     cost = ScannerCost(config.n_above)
-    budget = Budget(cost, soft_budget)
+    soft, hard = detectors(config, volumes, medium, muons)
+    budget = Budget(cost, soft_budget, hard.n_panels)
     judge = CalibratedError(budget, n_values)
-    middle = (volumes.grid.low[2] + volumes.grid.high[2]) / 2
 
     def pipeline(
-        simulator: Simulator[Scans, Readout],
-        objective: Objective[CalibrationRows],
-        hard: Pipeline | None,
+        used: Detector, objective: Objective[CalibrationRows], reference: Pipeline | None
     ) -> Pipeline:
-        window = None if hard is None else config.quantile_window
+        window = None if reference is None else config.quantile_window
         analysis: Analysis[Estimates, Scans, CalibrationRows] = (
             FillAnalysis(volumes.grid, window) if is_ladle else ImageAnalysis(volumes)
         )
         return Pipeline(
             space=space,
             source=source,
-            simulator=simulator,
-            reconstruction=TrackReconstruction(middle),
+            simulator=used.simulator,
+            reconstruction=used.reconstruction,
             analysis=analysis,
             objective=objective,
-            hard=hard,
+            hard=reference,
             n_events=config.n_scans,
             chunk_size=chunk_size,
             baselines=baselines(config, space, volumes.grid),
@@ -123,17 +143,19 @@ def _pipeline(
             ),
             view=functools.partial(view, config, volumes),
             diagnostics=functools.partial(predicted_against_true, task=config.task),
+            nuisances=used.nuisances,
+            treatment="fixed" if used.nuisances is None else "marginalized",
         )
 
-    soft = SoftSimulator(config.n_above, config.smoothness)
-    hard = pipeline(HardSimulator(config.n_above), judge, None)
-    return pipeline(soft, PredictedError(budget) if is_ladle else judge, hard)
+    verdict = pipeline(hard, judge, None)
+    return pipeline(soft, PredictedError(budget) if is_ladle else judge, verdict)
 
 
 def _volumes(config: Config) -> Volumes:
     """The volumes to scan; for generated blocks one example that carries grid and materials."""
     if config.volume is not None:
-        volumes = load_volumes(config.volume)
+        is_scene = config.volume.suffix in {".yaml", ".yml"}
+        volumes = (load_scene if is_scene else load_volumes)(config.volume)
         if config.task == "ladle" and (volumes.target is None or len(volumes) < 2):
             raise ConfigError(
                 f"The task `ladle` needs several volumes with a `target` (fill height) each; "

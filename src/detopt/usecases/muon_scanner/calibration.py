@@ -137,11 +137,18 @@ class Budget:
     Args:
         cost: Maps a design to its cost.
         soft_budget: Budget that the penalty holds, or None where the cost is fixed.
+        n_panels: Counts the panels that are built, or None where all are.
     """
 
-    def __init__(self, cost: Callable[[Design], Tensor], soft_budget: float | None) -> None:
+    def __init__(
+        self,
+        cost: Callable[[Design], Tensor],
+        soft_budget: float | None,
+        n_panels: Callable[[Design], Tensor] | None = None,
+    ) -> None:
         self.cost = cost
         self.soft_budget = soft_budget
+        self.n_panels = n_panels
 
     def outcome(
         self, error: Float[Tensor, ""], design: Design, metrics: Mapping[str, Tensor]
@@ -151,9 +158,10 @@ class Budget:
         penalty = torch.zeros_like(error)
         if self.soft_budget is not None:
             penalty = budget_term(cost.to(error), self.soft_budget)
+        counted = {} if self.n_panels is None else {"panels": self.n_panels(design)}
         return Outcome(
             objective=error * (1 + penalty),
             terms={"error": error, "budget": penalty},
             cost=cost,
-            metrics=metrics,
+            metrics={**metrics, **counted},
         )

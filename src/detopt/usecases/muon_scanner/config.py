@@ -3,30 +3,49 @@
 __all__ = ["Config"]
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from detopt.units import Angle, Duration, Energy, Length, Number
+from detopt.usecases.muon_scanner.portal.options import PORTAL, PortalOptions
+from detopt.usecases.muon_scanner.realism.options import RealismOptions
 
 PositiveLength = Annotated[Length, Field(gt=0)]
+INDUSTRY: Mapping[str, Any] = {  # 8 panels of a square metre on average, unknown momentum
+    "budget": 8.0,
+    "momentum": None,
+    "known_momentum": "marginalised",
+    "n_scans": 16,
+}
+TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "pipe": INDUSTRY,
+    "furnace": INDUSTRY,
+    "portal": PORTAL,
+}
 
 
-class Config(BaseModel):
+class Config(PortalOptions, RealismOptions):
     """Options of the use case; lengths in metres, energies in GeV, or texts with units."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: Literal["ladle", "image"] = Field("ladle", description="What the scanner shall find out")
-    volume: Path | None = Field(None, description="npz file of volumes; None makes them")
+    task: Literal["ladle", "image", "pipe", "furnace", "portal"] = Field(
+        "ladle", description="What the scanner shall find out"
+    )
+    volume: Path | None = Field(
+        None, description="npz, HDF5 or YAML file of volumes; None makes them"
+    )
     voxel_size: PositiveLength = Field(0.1, description="Edge of a voxel of generated volumes [m]")
     block: str = Field("Pb", description="Material of the block (task `image`)")
     filling: str = Field("water", description="Material around the block (task `image`)")
 
     n_muons: int = Field(1_000, gt=0, description="Muons that cross the volume in a scan")
     exposure: Duration | None = Field(
-        None, gt=0, description="Time of a scan [s]; sets `n_muons` from the absolute rate"
+        None,
+        gt=0,
+        description="Time of a scan [s]; sets `n_muons` from the absolute rate (tasks `pipe` and "
+        "`furnace`: what the information of `n_muons` is scaled to, an hour by default)",
     )
     flux: Literal["guan", "shukla_sankrith"] = Field("guan", description="Model of the muon flux")
     momentum: Energy | None = Field(
@@ -64,9 +83,22 @@ class Config(BaseModel):
         "fixed", description="Spend the budget exactly, or punish its excess"
     )
     free: tuple[str, ...] = Field(
-        (), description="Parameters to free: panel_resolution, panel_efficiency"
+        (),
+        description="Parameters to free: panel_resolution, panel_efficiency; panel_thickness and "
+        "panel_areal_density where panels have any",
     )
     n_scans: int = Field(64, gt=0, description="Scans in an evaluation")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, data: Any) -> Any:
+        """Defaults that other tasks do not share."""
+        if not isinstance(data, dict):
+            return data
+        own = dict(TASK_DEFAULTS.get(str(data.get("task")), {}))
+        if data.get("momentum") is not None:  # then it is known
+            own.pop("known_momentum", None)
+        return {**own, **data}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
@@ -76,7 +108,33 @@ class Config(BaseModel):
         ):
             if heights is not None and len(heights) != n:
                 raise ValueError(f"`{name}` must hold {n} heights, got {len(heights)}")
+        if self.known_momentum is not True and self.momentum is not None:
+            raise ValueError(
+                "`known_momentum` is about the spectrum: set `momentum` to null beside it, or leave"
+                " `known_momentum` true"
+            )
+        if self.known_momentum == "estimated" and self.n_behind < 2:
+            raise ValueError(
+                f"an estimated momentum needs `n_behind` >= 2 panels below the slab, got "
+                f"{self.n_behind}"
+            )
+        if self.technologies and self.task != "portal":
+            raise ValueError(f"`technologies` belong to the task `portal`, not to `{self.task}`")
+        if self.budget_mode == "soft" and (self.panel_base_price or self.removal_share):
+            raise ValueError("`panel_base_price` and `removal_share` need `budget_mode: fixed`")
+        if self.budget_mode == "soft" and (self.n_behind or self.side_panels):
+            raise ValueError("`n_behind` and `side_panels` need `budget_mode: fixed`")
         return self
+
+    @property
+    def n_horizontal(self) -> int:
+        """Panels above, below and behind the slab."""
+        return self.n_above + self.n_below + self.n_behind
+
+    @property
+    def n_panels(self) -> int:
+        """All panels: the horizontal ones, then those beside the volume."""
+        return self.n_horizontal + len(self.side_panels)
 
     @property
     def loses_energy(self) -> bool:

@@ -37,6 +37,7 @@ class Scans:
         before: The muons before the volume.
         after: The same muons behind it.
         stopped: Whether a muon ended inside.
+        parameters: Parameters of a known geometry, whose voxels are none; None for voxels.
     """
 
     voxels: Int[Tensor, "n_volumes nx ny nz"]
@@ -44,6 +45,7 @@ class Scans:
     before: Muons
     after: Muons
     stopped: Bool[Tensor, "n_volumes n_muons"]
+    parameters: Float[Tensor, "n_volumes n_parameters"] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,16 @@
 """Panels: where they stand, what they cost, and the hits that they record."""
 
-__all__ = ["Layout", "ScannerCost", "Side", "hard_hits", "layout", "soft_hits", "unit_price"]
+__all__ = [
+    "Layout",
+    "ScannerCost",
+    "Side",
+    "half_widths",
+    "hard_hits",
+    "layout",
+    "likelihood_ratio",
+    "soft_hits",
+    "unit_price",
+]
 
 import math
 from dataclasses import dataclass
@@ -11,11 +21,13 @@ from torch import Tensor
 
 from detopt.design import Design
 from detopt.usecases.muon_scanner.flow import Hits, Muons
+from detopt.usecases.muon_scanner.realism.pruning import Sizing
 
 REFERENCE_RESOLUTION = 1e-4  # m; a panel of this resolution and efficiency has the unit price
 REFERENCE_EFFICIENCY = 0.9
 CHANNEL_SHARE = 0.5  # share of the price that grows with the number of channels
 CERTAIN = 1 - 1e-6  # largest probability of a hit in the soft simulation
+SIMPLE = Sizing()  # the whole share of the budget buys area
 
 
 @dataclass(frozen=True)
@@ -66,19 +78,35 @@ def unit_price(
     return channels * gaps
 
 
-def layout(design: Design, n_above: int) -> Layout:
-    """Panels of a design: by exact budget (`panel_cost`) or by free spans (`panel_span`)."""
-    resolution, efficiency = design["panel_resolution"], design["panel_efficiency"]
-    price = unit_price(resolution, efficiency)
+def half_widths(
+    design: Design, sizing: Sizing = SIMPLE
+) -> tuple[Float[Tensor, "2 n"], Float[Tensor, ""]]:
+    """Half edge lengths of all panels, x and y first [m], and what they cost together."""
+    price = _price(design)
     if "panel_cost" in design:
         cost = design["panel_cost"].sum()
-        half_width = (design["panel_cost"] / price).sqrt() / 2
+        half_width = (sizing.spent_on_area(design["panel_cost"]) / price).sqrt() / 2
         half_width = torch.stack([half_width, half_width])
     else:
         span = design["panel_span"].movedim(-1, 0)
         cost = (span[0] * span[1] * price).sum()
         half_width = span / 2
+    return half_width, cost
+
+
+def _price(design: Design) -> Float[Tensor, " n"]:
+    """Price of a square metre of each panel: by its technology, or by its quality."""
+    if "panel_price" in design:
+        return design["panel_price"]
+    return unit_price(design["panel_resolution"], design["panel_efficiency"])
+
+
+def layout(design: Design, n_above: int, sizing: Sizing = SIMPLE) -> Layout:
+    """Panels of a design: by exact budget (`panel_cost`) or by free spans (`panel_span`)."""
+    half_width, cost = half_widths(design, sizing)
+    resolution, efficiency = design["panel_resolution"], design["panel_efficiency"]
     center = torch.stack([design["panel_x"], design["panel_y"]])
+    n_both = n_above + len(design["lower_z"])
 
     def side(part: slice, height: Tensor) -> Side:
         return Side(
@@ -87,7 +115,7 @@ def layout(design: Design, n_above: int) -> Layout:
 
     return Layout(
         side(slice(0, n_above), design["upper_z"]),
-        side(slice(n_above, None), design["lower_z"]),
+        side(slice(n_above, n_both), design["lower_z"]),
         cost,
     )
 
@@ -157,11 +185,11 @@ def soft_hits(muons: Muons, side: Side, smoothness: float, rng: torch.Generator)
     weighted = root_weight * (root_weight * crossing + noise)
     usable = at_least_two(root_p * root_p * CERTAIN)
     if side.efficiency.requires_grad:
-        usable = usable * _likelihood_ratio(responds, _column(side.efficiency))
+        usable = usable * likelihood_ratio(responds, _column(side.efficiency))
     return Hits(root_weight * root_weight, weighted, usable)
 
 
-def _likelihood_ratio(
+def likelihood_ratio(
     responds: Bool[Tensor, "n_panels *batch"], efficiency: Float[Tensor, "n_panels 1 1"]
 ) -> Float[Tensor, "*batch"]:
     """Probability of the responses over its own value: 1, with the score as derivative."""

@@ -1,6 +1,6 @@
 """The scanner's design space, and the designs of humans to compare with."""
 
-__all__ = ["baselines", "design_space", "view"]
+__all__ = ["baselines", "design_space", "even_distances", "view"]
 
 from collections.abc import Mapping
 
@@ -11,14 +11,19 @@ from detopt.errors import ConfigError
 from detopt.pipeline import Box, Scene
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.panels import layout, unit_price
+from detopt.usecases.muon_scanner.realism.space import real_parameters
+from detopt.usecases.muon_scanner.realism.view import real_boxes
+from detopt.usecases.muon_scanner.technologies import start_price, technology_parameters
 from detopt.usecases.muon_scanner.volumes import Grid, Volumes
 
 SHIFT = 1.0  # m; how far a panel's center may lie beyond the volume's axis
 SMALLEST_SHARE = 0.002  # of the budget, for each panel
+VANISHING_SHARE = 1e-4  # idem, where panels may be removed
 SPANS = (0.05, 2.5)  # m
 RESOLUTIONS = (2e-5, 5e-3)  # m
 EFFICIENCIES = (0.3, 0.995)
 FROZEN = ("panel_resolution", "panel_efficiency")
+MATTER = ("panel_thickness", "panel_areal_density")  # idem, where panels have any
 BAD_START = (0.05, 0.06, 0.07, 0.08)  # m from the volume's face: 1 cm apart, no lever arm
 FLAT = 0.002  # m; thickness at which panels are drawn
 
@@ -31,22 +36,29 @@ def design_space(config: Config, grid: Grid) -> DesignSpace:
             parameter.
     """
     space = DesignSpace(
-        [*_positions(config, grid), _sizes(config), *_technology(config)],
+        [
+            *_positions(config, grid),
+            _sizes(config),
+            *_technology(config),
+            *real_parameters(config, grid),
+        ],
     )
     freed = set(FROZEN) if "technology" in config.free else set(config.free)
-    unknown = sorted(freed - {parameter.name for parameter in space.parameters})
+    there = {parameter.name for parameter in space.parameters}
+    fixed = [name for name in (*FROZEN, *MATTER) if name in there]
+    unknown = sorted(freed - there)
     if unknown:
         raise ConfigError(
-            f"`free` names no parameter: {', '.join(unknown)}. It may hold {', '.join(FROZEN)} or "
-            "`technology` for both."
+            f"`free` names no parameter: {', '.join(unknown)}. It may hold {', '.join(fixed)} or "
+            f"`technology` for {' and '.join(FROZEN)}."
         )
-    frozen = [name for name in FROZEN if name not in freed]
+    frozen = [name for name in fixed if name not in freed]
     return space.freeze(*frozen) if frozen else space
 
 
 def _positions(config: Config, grid: Grid) -> list[Continuous]:
     """Centers and heights of all panels."""
-    n = config.n_above + config.n_below
+    n = config.n_horizontal
     upper, lower = start_heights(config, grid)
     bottom, top = grid.low[2], grid.high[2]
     middle = [(low + high) / 2 for low, high in zip(grid.low[:2], grid.high[:2], strict=True)]
@@ -73,12 +85,14 @@ def _positions(config: Config, grid: Grid) -> list[Continuous]:
 
 def _sizes(config: Config) -> Continuous:
     """Shares of a fixed budget, or free edges."""
-    n = config.n_above + config.n_below
+    n = config.n_panels
     if config.budget_mode == "fixed":
+        may_vanish = config.panel_base_price > 0 or config.removal_share > 0
+        smallest = VANISHING_SHARE if may_vanish else SMALLEST_SHARE
         return Continuous(
             "panel_cost",
             [config.budget / n] * n,
-            FixedSum(config.budget, SMALLEST_SHARE * config.budget),
+            FixedSum(config.budget, smallest * config.budget),
             "standard m2",
             "size",
             "Cost of each panel; its area is this over the price of a square metre",
@@ -90,7 +104,9 @@ def _sizes(config: Config) -> Continuous:
 
 def _technology(config: Config) -> list[Continuous]:
     """How well the panels measure."""
-    n = config.n_above + config.n_below
+    n = config.n_panels
+    if config.technologies:
+        return technology_parameters(config.technologies, n)
     return [
         Continuous(
             "panel_resolution",
@@ -113,10 +129,13 @@ def _technology(config: Config) -> list[Continuous]:
 
 def _start_span(config: Config) -> float:
     """Edge of equal panels that spend the budget."""
-    price = unit_price(
-        torch.tensor(config.resolution, dtype=torch.float64),
-        torch.tensor(config.efficiency, dtype=torch.float64),
-    )
+    if config.technologies:
+        price = start_price(config.technologies)
+    else:
+        price = unit_price(
+            torch.tensor(config.resolution, dtype=torch.float64),
+            torch.tensor(config.efficiency, dtype=torch.float64),
+        )
     return float((config.budget / (config.n_above + config.n_below) / price) ** 0.5)
 
 
@@ -153,7 +172,7 @@ def _bad_start(n: int) -> list[float]:
 def baselines(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str, Design]:
     """Two designs of humans, centered and of equal panels: pairs far apart, and evenly spread."""
     start = space.start
-    n = config.n_above + config.n_below
+    n = config.n_horizontal
     center = [(low + high) / 2 for low, high in zip(grid.low[:2], grid.high[:2], strict=True)]
 
     def design(above: list[float], below: list[float]) -> Design:
@@ -168,7 +187,10 @@ def baselines(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str, De
 
     return {
         "pairs": design(_pairs(config.n_above, config.reach), _pairs(config.n_below, config.reach)),
-        "even": design(_even(config.n_above, config.reach), _even(config.n_below, config.reach)),
+        "even": design(
+            even_distances(config.n_above, config.reach),
+            even_distances(config.n_below, config.reach),
+        ),
     }
 
 
@@ -180,7 +202,7 @@ def _pairs(n: int, reach: float) -> list[float]:
     return group + [reach - gap * i for i in reversed(range(far))]
 
 
-def _even(n: int, reach: float) -> list[float]:
+def even_distances(n: int, reach: float) -> list[float]:
     """Distances from the volume: equal steps from reach/8 to 7 reach/8."""
     step = (3 / 4) * reach / (n - 1)
     return [reach / 8 + step * i for i in range(n)]
@@ -197,14 +219,14 @@ def view(config: Config, volumes: Volumes, design: Design) -> Scene:
             side.height.tolist(), side.center.T.tolist(), side.half_width.T.tolist(), strict=True
         )
     ]
-    return Scene([*boxes, *_material_boxes(volumes)])
+    return Scene([*boxes, *real_boxes(config, volumes.grid, design), *_material_boxes(volumes)])
 
 
 def _material_boxes(volumes: Volumes) -> list[Box]:
     """A box around each material of the volume in the middle of the catalogue."""
     grid, voxels = volumes.grid, volumes.voxels[len(volumes) // 2]
     boxes = []
-    for index, name in enumerate(volumes.materials):
+    for index, name in enumerate(volumes.names):
         filled = (voxels == index).nonzero()
         if name in {"air", "vacuum"} or len(filled) == 0:
             continue

@@ -2,6 +2,8 @@
 
 __all__ = ["TrackReconstruction"]
 
+import torch
+
 from detopt.design import Design
 from detopt.pipeline import Reconstruction
 from detopt.reconstruction import closest_approach, fit_lines
@@ -13,11 +15,14 @@ class TrackReconstruction(Reconstruction[Readout, Estimates]):
 
     Args:
         reference: Height at which tracks are compared, in the middle of the volume [m].
+        momentum: Momentum that all muons are taken to have [GeV/c]; the true one of each by
+            default.
     """
 
-    def __init__(self, reference: float) -> None:
+    def __init__(self, reference: float, momentum: float | None = None) -> None:
         super().__init__()
         self.reference = reference
+        self.momentum = momentum
 
     def forward(self, readout: Readout, design: Design) -> Estimates:
         """Scattering point of each muon, and the probability that it is measured."""
@@ -32,5 +37,9 @@ class TrackReconstruction(Reconstruction[Readout, Estimates]):
             poca=closest_approach(above, below, self.reference),
             secant=(1 + mean.square().sum(0)).sqrt(),
             weight=readout.above.usable * readout.below.usable * (~readout.stopped),
-            momentum=readout.momentum,
+            momentum=(
+                readout.momentum
+                if self.momentum is None
+                else torch.full_like(readout.momentum, self.momentum)
+            ),
         )

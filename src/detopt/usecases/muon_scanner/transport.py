@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from detopt.physics import materials, particles
+from detopt.physics import particles
 from detopt.physics.scattering import HIGHLAND_LOG, HIGHLAND_SCALE
 from detopt.usecases.muon_scanner.flow import Muons
-from detopt.usecases.muon_scanner.volumes import Grid
+from detopt.usecases.muon_scanner.volumes import Grid, Substance, substance
 
 SLOWEST = 0.01  # GeV; kinetic energy below which a muon counts as stopped
 LOSS_RANGE = (0.005, 2_000.0)  # GeV; kinetic energies of the loss table
@@ -31,14 +31,14 @@ class Medium:
 
     Args:
         grid: The voxels.
-        materials: Names of the materials.
+        materials: The materials, by name or of one's own.
         step: Height of a step [m], or None for one step a voxel.
         n_samples: Points of each step at which the material is looked up.
         energy_loss: Whether muons lose energy.
     """
 
     grid: Grid
-    materials: tuple[str, ...]
+    materials: tuple[Substance, ...]
     step: float | None = None
     n_samples: int = 4
     energy_loss: bool = True
@@ -147,7 +147,7 @@ class _Lookup:
         fractions = (torch.arange(self._n_samples, dtype=dtype) + 0.5) / self._n_samples
         self._fractions = fractions[:, None, None]
 
-        inverse = [1 / float(materials.get(name).radiation_length) for name in medium.materials]
+        inverse = [1 / float(substance(given).radiation_length) for given in medium.materials]
         self._inverse_length = torch.tensor([*inverse, 0.0], dtype=dtype)[padded.reshape(-1)]
         if medium.energy_loss:
             self._rows = padded.reshape(-1) * N_LOSS
@@ -216,14 +216,14 @@ def _momentum(energy: Tensor, mass: float) -> Tensor:
 
 
 @functools.cache
-def _loss_table(names: tuple[str, ...]) -> Float[Tensor, "n_materials n_energies"]:
+def _loss_table(given: tuple[Substance, ...]) -> Float[Tensor, "n_materials n_energies"]:
     """Mean energy loss of muons [GeV/m]; the last row is nothing."""
     from detopt.physics import energy_loss
 
     low, high = LOSS_RANGE
     kinetic = torch.logspace(math.log10(low), math.log10(high), N_LOSS, dtype=torch.float64)
     rows = [
-        energy_loss.stopping_power("muon", name, kinetic) * materials.get(name).density * 100
-        for name in names
+        energy_loss.stopping_power("muon", medium, kinetic) * medium.density * 100
+        for medium in map(substance, given)
     ]
     return torch.stack([*rows, torch.zeros_like(kinetic)])

@@ -1,0 +1,169 @@
+"""`detopt reconstruct`: an image from recorded hits of muons."""
+
+__all__ = ["reconstruct"]
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detopt.cli import output
+from detopt.cli.options import Debug, Json
+from detopt.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from detopt.reconstruction import Grid, MuonTracks, ScatteringImage
+
+    Progress = Callable[[int, int], None]
+
+METHODS = ("poca", "asr", "bca", "mlem")
+FILES = ("image.npz", "image.h5", "image.vti", "slices.png")
+
+
+def reconstruct(
+    hits: Annotated[Path, typer.Argument(help="Table of hits: CSV with a header line")],
+    geometry: Annotated[Path, typer.Option(help="YAML: planes, columns, units and volume")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="poca (closest approach), asr (angle statistics), bca (binned clustering) or "
+            "mlem (maximum likelihood)"
+        ),
+    ] = "poca",
+    out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("image"),
+    muons: Annotated[int | None, typer.Option(min=1, help="Use the first of them only")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="mlem: most evaluations of the likelihood")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="asr, bca: which quantile is the score")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Point of the slices, such as '0,0.25,-1.21' [m]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files in --out")] = False,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Image what muons were scattered by: npz, HDF5, VTK and a picture of three slices."""
+    from detopt.reconstruction import load_geometry, read_muons, slice_figure
+    from detopt.reconstruction.image_files import save_hdf5, save_npz, save_vtk
+
+    _require_method(method, iterations, share)
+    point = None if at is None else _point(at)
+    _require_free(out, force)
+    described = load_geometry(geometry)
+    with output.counter(f"{method} image") as progress:
+        recorded = read_muons(hits, described, n_muons=muons)
+        grid = described.volume.grid
+        begin = time.process_time()
+        tracks = recorded.tracks((grid.low[2] + grid.high[2]) / 2)
+        image = _image(method, tracks, grid, iterations, share, progress)
+        seconds = time.process_time() - begin
+        figure = slice_figure(image, point)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, save in zip(FILES, (save_npz, save_hdf5, save_vtk), strict=False):
+        save(out / name, image)
+    figure.savefig(out / FILES[-1], dpi=120)
+    _report(image, method, len(recorded), recorded.momentum is not None, seconds, out, json)
+
+
+def _image(
+    method: str,
+    tracks: "MuonTracks",
+    grid: "Grid",
+    iterations: int | None,
+    share: float | None,
+    progress: "Progress",
+) -> "ScatteringImage":
+    from detopt.reconstruction import (
+        LikelihoodImaging,
+        angle_statistics_image,
+        binned_clustering_image,
+        likelihood_image,
+        poca_image,
+    )
+
+    if method == "poca":
+        return poca_image(tracks, grid)
+    if method == "mlem":
+        options = LikelihoodImaging() if iterations is None else LikelihoodImaging(iterations)
+        return likelihood_image(tracks, grid, options, progress)
+    quantile = 0.5 if share is None else share
+    if method == "asr":
+        return angle_statistics_image(tracks, grid, share=quantile)
+    return binned_clustering_image(tracks, grid, share=quantile)
+
+
+def _require_method(method: str, iterations: int | None, share: float | None) -> None:
+    if method not in METHODS:
+        raise NotFoundError(f"No method `{method}`. There are: {', '.join(METHODS)}.")
+    if iterations is not None and method != "mlem":
+        raise ConfigError(f"`{method}` takes no --iterations; only mlem does.")
+    if share is not None and method not in {"asr", "bca"}:
+        raise ConfigError(f"`{method}` takes no --share; only asr and bca do.")
+
+
+def _point(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"Cannot read --at {text!r}. Write it like '0, 0.25, -1.21'.") from None
+    return x, y, z
+
+
+def _require_free(out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a file. Name a folder.")
+    there = [name for name in FILES if (out / name).exists()]
+    if there and not force:
+        raise ConfigError(f"{str(out / there[0])!r} exists. Add --force to replace it.")
+
+
+def _report(
+    image: "ScatteringImage",
+    method: str,
+    n_muons: int,
+    momentum_known: bool,
+    seconds: float,
+    out: Path,
+    json: bool,
+) -> None:
+    values = image.values
+    flat = int(values.argmax())
+    nx, ny, nz = image.grid.shape
+    cell = (flat // (ny * nz), flat // nz % ny, flat % nz)
+    document: dict[str, Any] = {
+        "method": method,
+        "n_muons": n_muons,
+        "momentum_known": momentum_known,
+        "cpu_s": round(seconds, 3),
+        "voxels": [nx, ny, nz],
+        "quantity": image.quantity,
+        "unit": image.unit,
+        "largest": {
+            "value": float(values.max()),
+            "at_m": [float(image.grid.centers(axis)[i]) for axis, i in enumerate(cell)],
+        },
+        "median": float(values.median()),
+        "filled_voxels": int((image.counts > 0).sum()),
+        "files": [str(out / name) for name in FILES],
+    }
+    if json:
+        output.document(document)
+        return
+    place = ", ".join(f"{x:.3f}" for x in document["largest"]["at_m"])
+    output.facts(
+        f"{method} image of {n_muons:,} muons",
+        [
+            ("quantity", image.label),
+            ("largest", f"{document['largest']['value']:.4g} at ({place}) m"),
+            ("median", f"{document['median']:.4g}"),
+            ("voxels with data", f"{document['filled_voxels']:,} of {values.numel():,}"),
+            ("momentum", "known" if momentum_known else "not known"),
+            ("CPU time", f"{seconds:.2f} s"),
+            ("files", ", ".join(document["files"])),
+        ],
+    )

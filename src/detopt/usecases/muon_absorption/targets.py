@@ -1,0 +1,172 @@
+"""Targets: generated hills, volcanoes and buildings, and those of the user's files."""
+
+__all__ = ["Target", "load_terrain", "make_target"]
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detopt.errors import ConfigError, DetoptError
+from detopt.physics import materials
+from detopt.usecases.muon_absorption.config import Config
+from detopt.usecases.muon_absorption.terrain import Terrain
+
+N_NODES = 121  # of a generated elevation grid, in x and in y
+BUILDING = (60, 40, 20)  # voxels
+WALL, FLOOR = 0.35, 0.15  # shares of solid matter in a building's walls and in its rooms
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is looked at, and from where.
+
+    Attributes:
+        terrain: What muons cross.
+        radius: Smallest and largest radius of a cavity [m].
+        distance: Nearest and farthest place of a telescope from the target's middle [m].
+    """
+
+    terrain: Terrain
+    radius: tuple[float, float]
+    distance: tuple[float, float]
+
+
+def make_target(config: Config) -> Target:
+    """The target that `config` describes.
+
+    Raises:
+        ConfigError: The user's file is unusable, or there is no room for telescopes.
+        NotFoundError: The material does not exist.
+    """
+    density = config.density or materials.get(config.material).density
+    if config.terrain is not None:
+        terrain = load_terrain(config.terrain, density, config.material)
+        size = terrain.diagonal
+        found = Target(terrain, (0.08 * size, 0.16 * size), (1.1 * size, 2.5 * size))
+    elif config.target == "hill":
+        found = Target(_hill(density, config.material), (6.0, 12.0), (150.0, 350.0))
+    elif config.target == "volcano":
+        found = Target(_volcano(density, config.material), (30.0, 60.0), (700.0, 1600.0))
+    else:
+        found = Target(_building(density, config.material), (1.0, 2.0), (18.0, 60.0))
+    return Target(found.terrain, config.radius or found.radius, config.distance or found.distance)
+
+
+def _grid(half: float) -> tuple[Tensor, Tensor]:
+    axis = torch.linspace(-half, half, N_NODES, dtype=torch.float64)
+    x, y = torch.meshgrid(axis, axis, indexing="ij")
+    return x, y
+
+
+def _hill(density: float, material: str) -> Terrain:
+    """A ridge of 90 m that is 1.8 times longer than wide, with a shoulder."""
+    half = 400.0
+    x, y = _grid(half)
+    ridge = 90 * torch.exp(-((x / 90) ** 2) / 2 - (y / 50) ** 2 / 2)
+    shoulder = 35 * torch.exp(-(((x - 110) / 45) ** 2) / 2 - ((y - 25) / 40) ** 2 / 2)
+    height = ridge + shoulder
+    return Terrain((-half, -half, -20.0), (half, half, 130.0), height, None, density, material)
+
+
+def _volcano(density: float, material: str) -> Terrain:
+    """A cone of 450 m with a crater."""
+    half = 2_000.0
+    x, y = _grid(half)
+    away = torch.sqrt(x**2 + y**2 + 60.0**2)
+    cone = 620 * torch.exp(-away / 450)
+    crater = 120 * torch.exp(-(((x - 40) ** 2 + y**2) / 90.0**2) / 2)
+    height = cone - crater
+    return Terrain((-half, -half, -50.0), (half, half, 700.0), height, None, density, material)
+
+
+def _building(density: float, material: str) -> Terrain:
+    """A block of 30 x 20 x 12 m with thick walls and floors, in voxels of density."""
+    nx, ny, nz = BUILDING
+    voxels = torch.zeros(nx + 20, ny + 20, nz, dtype=torch.float64)
+    block = torch.full((nx, ny, nz), FLOOR * density, dtype=torch.float64)
+    block[::12] = block[:, ::10] = block[:, :, ::6] = WALL * density
+    voxels[10:-10, 10:-10, : nz - 4] = block[:, :, : nz - 4]
+    low, high = (-20.0, -15.0, 0.0), (20.0, 15.0, 0.5 * nz)
+    return Terrain(low, high, None, voxels, density, material)
+
+
+def load_terrain(path: Path, density: float, material: str) -> Terrain:
+    """Terrain of a file.
+
+    Args:
+        path: An npz file with `elevation` (nx, ny) [m], `low` and `high` (x, y), or with
+            `density` (nx, ny, nz) [g/cm3], `low` and `high` (x, y, z); or a csv file with a header
+            and the columns x, y, z of a regular grid [m].
+        density: Density below an elevation [g/cm3].
+        material: Name of the material.
+
+    Raises:
+        ConfigError: The file does not exist, lacks an array or does not hold a grid.
+    """
+    try:
+        if path.suffix == ".csv":
+            return _from_points(path, density, material)
+        return _from_arrays(path, density, material)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, DetoptError) as error:
+        raise ConfigError(f"The terrain {path} cannot be read: {error}") from error
+
+
+def _from_arrays(path: Path, density: float, material: str) -> Terrain:
+    with np.load(path, allow_pickle=False) as arrays:
+        held = {name: torch.from_numpy(arrays[name].astype(np.float64)) for name in arrays.files}
+    kind = next((name for name in ("elevation", "density") if name in held), None)
+    missing = [name for name in ("low", "high") if name not in held]
+    if kind is None or missing:
+        lacks = ", ".join(missing) or "`elevation` or `density`"
+        raise ConfigError(f"The terrain {path} lacks {lacks}; it has {', '.join(held) or 'none'}.")
+    grid, dimension = held[kind], 2 if kind == "elevation" else 3
+    sizes = [len(held["low"]), len(held["high"]), grid.ndim]
+    if sizes != [dimension] * 3:
+        raise ConfigError(
+            f"In the terrain {path} `{kind}` must have {dimension} axes and `low` and `high` as "
+            f"many numbers, got {sizes[2]}, {sizes[0]} and {sizes[1]}."
+        )
+    low, high = held["low"].tolist(), held["high"].tolist()
+    if kind == "elevation":
+        return _of_elevation(grid, (low[0], low[1]), (high[0], high[1]), density, material)
+    corners = (low[0], low[1], low[2]), (high[0], high[1], high[2])
+    return Terrain(*corners, None, grid, density, material)
+
+
+def _from_points(path: Path, density: float, material: str) -> Terrain:
+    points = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    if points.shape[1] != 3:
+        raise ConfigError(
+            f"The terrain {path} must have 3 columns, x, y, z; got {points.shape[1]}."
+        )
+    x, y = np.unique(points[:, 0]), np.unique(points[:, 1])
+    if len(points) != len(x) * len(y):
+        raise ConfigError(
+            f"The terrain {path} is no full grid: {len(points)} points for {len(x)} values of x "
+            f"and {len(y)} of y."
+        )
+    for name, axis in (("x", x), ("y", y)):
+        if len(axis) < 2 or np.ptp(np.diff(axis)) > 1e-3 * np.diff(axis).mean():
+            raise ConfigError(f"The values of {name} in the terrain {path} are not evenly spaced.")
+    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
+    height = torch.from_numpy(ordered[:, 2].reshape(len(x), len(y)).copy())
+    low, high = (float(x[0]), float(y[0])), (float(x[-1]), float(y[-1]))
+    return _of_elevation(height, low, high, density, material)
+
+
+def _of_elevation(
+    height: Tensor,
+    low: tuple[float, float],
+    high: tuple[float, float],
+    density: float,
+    material: str,
+) -> Terrain:
+    base, top = float(height.min()), float(height.max())
+    relief = max(top - base, 1.0)
+    corners = (*low, base - relief / 5), (*high, top + relief / 5)
+    return Terrain(*corners, height, None, density, material)

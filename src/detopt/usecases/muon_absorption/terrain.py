@@ -1,0 +1,222 @@
+"""Terrain that muons cross: an elevation grid of one density, or voxels of density.
+
+Lengths are in metres, densities in g/cm3, grammages in g/cm2; z points up.
+"""
+
+__all__ = ["Terrain"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.errors import DomainError
+from detopt.physics.voxels import voxel_segments
+
+GRAMS_PER_METRE = 100.0  # g/cm2 in a metre at 1 g/cm3
+LEVEL = 1e-6  # m; height differences below it count as level
+PROMINENCE = 0.25  # share of the relief above which terrain belongs to the target
+AIR = 0.05  # g/cm3; voxels below it are open air
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """A hill, a volcano, a building.
+
+    Attributes:
+        low: Lower corner in x, y and z; below its z all is ground.
+        high: Upper corner.
+        height: Elevation at the nodes of a regular grid over x and y, both ends included.
+        voxels: Densities of a regular grid of voxels, instead of an elevation.
+        density: Density below the elevation.
+        material: Name of the material, for the energy loss.
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    height: Float[Tensor, "nx ny"] | None
+    voxels: Float[Tensor, "nx ny nz"] | None
+    density: float
+    material: str
+
+    def __post_init__(self) -> None:
+        if (self.height is None) == (self.voxels is None):
+            raise DomainError("A terrain needs either `height` or `voxels`.")
+        grid = self.height if self.height is not None else self.voxels
+        assert grid is not None
+        if not bool(torch.isfinite(grid).all()):
+            raise DomainError("The terrain holds values that are not finite. Fill the gaps first.")
+        if any(not a < b for a, b in zip(self.low, self.high, strict=True)):
+            raise DomainError(f"`low` must lie below `high`, got {self.low} and {self.high}.")
+        if not self.density > 0:
+            raise DomainError(f"`density` must be > 0 g/cm3, got {self.density:g}.")
+        if self.height is not None and min(grid.shape) < 2:
+            raise DomainError(f"An elevation grid needs 2 x 2 nodes, got {tuple(grid.shape)}.")
+        if self.voxels is not None and float(grid.min()) < 0:
+            raise DomainError(f"Densities must be >= 0 g/cm3, got {float(grid.min()):g}.")
+
+    @property
+    def surface(self) -> Float[Tensor, "nx ny"]:
+        """Elevation of the highest ground over each node, or over each column of voxels."""
+        if self.height is not None:
+            return self.height
+        assert self.voxels is not None
+        filled = self.voxels > AIR
+        n = self.voxels.shape[2]
+        top = (torch.arange(1, n + 1) * filled).amax(dim=-1)
+        return self.low[2] + (self.high[2] - self.low[2]) / n * top.to(self.voxels)
+
+    @property
+    def mean_density(self) -> float:
+        """Density of the ground, or mean of the voxels that are filled [g/cm3]."""
+        if self.voxels is None:
+            return self.density
+        filled = self.voxels[self.voxels > AIR]
+        return float(filled.mean()) if len(filled) else self.density
+
+    @property
+    def target(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Lower and upper corner of what stands out of the surroundings."""
+        surface = self.surface
+        base, top = float(surface.min()), float(surface.max())
+        out = (surface > base + PROMINENCE * (top - base)).nonzero()
+        low, high = out.amin(dim=0).tolist(), out.amax(dim=0).tolist()
+        nodes = self.height is not None
+        lower, upper = [], []
+        for axis in (0, 1):
+            cells = surface.shape[axis] - 1 if nodes else surface.shape[axis]
+            step = (self.high[axis] - self.low[axis]) / cells
+            lower.append(self.low[axis] + step * low[axis])
+            upper.append(self.low[axis] + step * (high[axis] + (0 if nodes else 1)))
+        return (lower[0], lower[1], base), (upper[0], upper[1], top)
+
+    def ground(self, x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"]) -> Tensor:
+        """Elevation of the ground, bilinear between nodes; outside, that of the nearest edge.
+
+        Args:
+            x: First coordinate [m].
+            y: Second coordinate [m].
+        """
+        surface = self.surface.to(x)
+        nx, ny = surface.shape
+        (i, f), (j, g) = self._cell(x, 0, nx), self._cell(y, 1, ny)
+        flat = surface.reshape(-1)
+        corner = i * ny + j
+        near = torch.lerp(flat[corner], flat[corner + 1], g)
+        far = torch.lerp(flat[corner + ny], flat[corner + ny + 1], g)
+        return torch.lerp(near, far, f)
+
+    def _cell(self, x: Tensor, axis: int, n: int) -> tuple[Tensor, Tensor]:
+        """Index of the node below, and the share of the way to the next one."""
+        low, high = self.low[axis], self.high[axis]
+        if self.height is None:  # a column's elevation belongs to its middle
+            half = (high - low) / n / 2
+            low, high = low + half, high - half
+        position = ((x - low) / (high - low) * (n - 1)).clamp(0, n - 1)
+        below = position.detach().floor().clamp(max=n - 2).long()
+        return below, position - below
+
+    def steps(
+        self, origin: Float[Tensor, "*#batch 3"], direction: Float[Tensor, "*batch 3"], n_steps: int
+    ) -> tuple[Float[Tensor, "*batch steps 3"], Float[Tensor, "*batch steps"]]:
+        """Matter along rays from a place to the end of the terrain, step by step.
+
+        Args:
+            origin: Where the rays start [m].
+            direction: Their unit vectors.
+            n_steps: Steps of equal length in an elevation grid; voxels are crossed exactly.
+
+        Returns:
+            Middle of each step [m], and its grammage [g/cm2].
+
+        Note:
+            In an elevation grid the height over ground is taken as linear in a step, so that a
+            part of the step may lie in the ground. Differentiable in origin and direction.
+        """
+        origin = origin.expand_as(direction)
+        if self.voxels is not None:
+            return self._voxel_steps(origin, direction)
+        edge = torch.linspace(0.0, 1.0, n_steps + 1, dtype=origin.dtype, device=origin.device)
+        reach = self._reach(origin, direction).unsqueeze(-1)
+        place = origin.unsqueeze(-2) + direction.unsqueeze(-2) * (reach * edge).unsqueeze(-1)
+        depth = self.ground(place[..., 0], place[..., 1]) - place[..., 2]
+        share = _positive_share(depth[..., :-1], depth[..., 1:])
+        length = reach / n_steps
+        middle = (place[..., 1:, :] + place[..., :-1, :]) / 2
+        return middle, GRAMS_PER_METRE * self.density * share * length
+
+    def _reach(self, origin: Tensor, direction: Tensor) -> Tensor:
+        """Length of the rays up to the top or the sides of the terrain."""
+        low, high = (origin.new_tensor(side) for side in (self.low, self.high))
+        slope = torch.where(direction.abs() < LEVEL, torch.full_like(direction, LEVEL), direction)
+        leave = torch.maximum((low - origin) / slope, (high - origin) / slope)
+        sideways = leave[..., :2].amin(dim=-1)
+        rising = direction[..., 2] > LEVEL
+        upward = torch.where(rising, leave[..., 2], sideways)
+        return torch.minimum(sideways, upward).clamp(min=1.0)
+
+    def _voxel_steps(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.voxels is not None
+        low, high = (origin.new_tensor(side) for side in (self.low, self.high))
+        nx, ny, nz = self.voxels.shape
+        index, length = voxel_segments(origin, direction, low, high, (nx, ny, nz))
+        density = self.voxels.to(origin).reshape(-1)[index]
+        cell = torch.stack([index // (ny * nz), index // nz % ny, index % nz], dim=-1)
+        size = (high - low) / torch.tensor([nx, ny, nz], device=low.device)
+        return low + (cell + 0.5) * size, GRAMS_PER_METRE * density * length
+
+    def grammage(
+        self, origin: Float[Tensor, "*#batch 3"], direction: Float[Tensor, "*batch 3"], n_steps: int
+    ) -> Float[Tensor, "*batch"]:
+        """Matter along rays [g/cm2]; see `steps`."""
+        return self.steps(origin, direction, n_steps)[1].sum(dim=-1)
+
+    def cover(self, place: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        """Distance of places to the nearest ground surface [m], negative in the air.
+
+        The distance to the surface's tangent plane right above: exact under a plane slope.
+
+        Args:
+            place: Where [m].
+        """
+        x, y, z = place.unbind(-1)
+        step = max(self.high[0] - self.low[0], self.high[1] - self.low[1]) / 200
+        dx = (self.ground(x + step, y) - self.ground(x - step, y)) / (2 * step)
+        dy = (self.ground(x, y + step) - self.ground(x, y - step)) / (2 * step)
+        return (self.ground(x, y) - z) / torch.sqrt(1 + dx**2 + dy**2)
+
+    def sector_weights(
+        self, place: Float[Tensor, "*batch 3"], counts: tuple[int, int, int]
+    ) -> list[Float[Tensor, "*batch _"]]:
+        """Hat functions of places over nodes along x, y and z of the target.
+
+        Their products share a place's density among the nodes around it, and add up to 1.
+
+        Args:
+            place: Where [m].
+            counts: Nodes along each axis.
+        """
+        low, high = self.target
+        weights = []
+        for axis, n in enumerate(counts):
+            share = (place[..., axis] - low[axis]) / (high[axis] - low[axis])
+            position = share.clamp(0.0, 1.0) * (n - 1)
+            nodes = torch.arange(n, dtype=place.dtype, device=place.device)
+            weights.append((1 - (position.unsqueeze(-1) - nodes).abs()).clamp(min=0.0))
+        return weights
+
+    @property
+    def diagonal(self) -> float:
+        """Half the horizontal diagonal of the target [m]."""
+        low, high = self.target
+        return math.hypot(high[0] - low[0], high[1] - low[1]) / 2
+
+
+def _positive_share(first: Tensor, last: Tensor) -> Tensor:
+    """Share of a step in which a quantity that is linear from `first` to `last` is positive."""
+    rise = last - first
+    level = rise.abs() < LEVEL
+    share = (last.clamp(min=0.0) - first.clamp(min=0.0)) / torch.where(level, 1.0, rise)
+    return torch.where(level, (first > 0).to(first), share)

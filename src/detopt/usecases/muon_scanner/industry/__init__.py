@@ -1,0 +1,1 @@
+"""Known geometries with a few unknown numbers: pipes and furnaces."""

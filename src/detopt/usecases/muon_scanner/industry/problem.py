@@ -1,0 +1,95 @@
+"""Tasks `pipe` and `furnace`: a few numbers of a geometry that is known otherwise."""
+
+__all__ = ["GEOMETRIES", "industry"]
+
+import functools
+
+from detopt.errors import ConfigError
+from detopt.pipeline import Pipeline, Simulator
+from detopt.usecases.muon_scanner.calibration import Budget
+from detopt.usecases.muon_scanner.config import Config
+from detopt.usecases.muon_scanner.flow import Readout, Scans
+from detopt.usecases.muon_scanner.industry.deviations import (
+    DeviationReconstruction,
+    KnownScattering,
+    MomentumClasses,
+)
+from detopt.usecases.muon_scanner.industry.furnace import furnace
+from detopt.usecases.muon_scanner.industry.line_source import LineSource
+from detopt.usecases.muon_scanner.industry.parameters import (
+    InformationAnalysis,
+    ParameterError,
+    expected_errors,
+)
+from detopt.usecases.muon_scanner.industry.pipe import pipe
+from detopt.usecases.muon_scanner.panels import ScannerCost
+from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
+from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
+from detopt.usecases.muon_scanner.space import baselines, design_space, view
+
+GEOMETRIES = {"pipe": pipe, "furnace": furnace}
+HOUR = 3600.0  # s; exposure where none is given
+CHUNK_MUONS = 16_000  # muons simulated at once: the working set stays in cache
+
+
+def industry(config: Config) -> Pipeline:
+    """The design problem of a task of `GEOMETRIES`.
+
+    Raises:
+        ConfigError: An option does not go with these tasks, or the start is unusable.
+    """
+    _check(config)
+    geometry = GEOMETRIES[config.task]()
+    space = design_space(config, geometry.grid)
+    beam = MuonBeam(
+        flux=config.flux,
+        momentum=config.momentum,
+        max_zenith=config.max_zenith,
+        height=geometry.reference,
+        crossing=False,
+    )
+    muons = MuonSource(beam, geometry.beam_grid)
+    is_known = config.known_momentum is True
+    likelihood = KnownScattering(
+        geometry, None if is_known else MomentumClasses.of(beam.model), config.loses_energy
+    )
+    cost = ScannerCost(config.n_above)
+    soft_budget = config.budget if config.budget_mode == "soft" else None
+    exposure = HOUR if config.exposure is None else config.exposure
+    n_muons = muons.rate * exposure
+    source = LineSource(geometry, muons, config.n_muons, config.loses_energy)
+    nominal = geometry.rasterize(geometry.nominal[None])
+
+    def pipeline(simulator: Simulator[Scans, Readout], hard: Pipeline | None) -> Pipeline:
+        return Pipeline(
+            space=space,
+            source=source,
+            simulator=simulator,
+            reconstruction=DeviationReconstruction(geometry.reference),
+            analysis=InformationAnalysis(likelihood),
+            objective=ParameterError(Budget(cost, soft_budget), n_muons),
+            hard=hard,
+            n_events=config.n_scans,
+            chunk_size=max(1, CHUNK_MUONS // config.n_muons),
+            baselines=baselines(config, space, geometry.grid),
+            price=cost,
+            objective_name=f"error of the {geometry.name} [mm]",
+            view=functools.partial(view, config, nominal),
+            diagnostics=functools.partial(expected_errors, n_muons=n_muons, name=geometry.name),
+        )
+
+    reference = pipeline(HardSimulator(config.n_above), None)
+    return pipeline(SoftSimulator(config.n_above, config.smoothness), reference)
+
+
+def _check(config: Config) -> None:
+    """Refuse what these tasks do not model, rather than leave it out silently."""
+    if config.volume is not None:
+        raise ConfigError(
+            f"The task `{config.task}` has its own geometry: leave `volume` out, or use `image`."
+        )
+    if config.is_realistic or config.known_momentum == "estimated":
+        raise ConfigError(
+            f"The task `{config.task}` models ideal panels and a momentum that is known or not: "
+            "leave the options of real panels and `known_momentum: estimated` out."
+        )

@@ -1,0 +1,1 @@
+"""Border control: is something hidden in a cargo?"""

@@ -1,0 +1,1 @@
+"""Real panels: matter, unknown momentum, orientation, noise, and how many there are."""

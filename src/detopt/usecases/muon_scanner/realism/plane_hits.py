@@ -1,0 +1,216 @@
+"""Hits of real panels: dead material, tilts, misalignment, noise; with soft or sharp edges."""
+
+__all__ = ["PlaneHits", "Response", "plane_hits"]
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from detopt.usecases.muon_scanner.flow import Muons
+from detopt.usecases.muon_scanner.panels import CERTAIN, at_least_two, likelihood_ratio
+from detopt.usecases.muon_scanner.realism.kinks import displacements, pass_panels, slope_changes
+from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes, cross
+
+
+@dataclass(frozen=True)
+class Response:
+    """How panels answer, beyond what each `Planes` says of itself.
+
+    Args:
+        smoothness: Full width of the panels' edges [m], or None for sharp ones.
+        noise_density: Mean number of noise hits per m2 of panel beside a muon.
+    """
+
+    smoothness: float | None
+    noise_density: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlaneHits:
+    """Hits in the coordinates of their panels; one or two candidates in each panel.
+
+    Args:
+        root_weight: Inverse standard deviation of each hit [1/m]; 0 where there is none.
+        scaled: Coordinates u and v from the panel's nominal center, times `root_weight`.
+        crossed: How far each muon crosses each panel, 0 to 1: where it scatters.
+        usable: Probability of hits in at least two panels; 0 or 1 with sharp edges.
+    """
+
+    root_weight: Float[Tensor, "n_candidates n *batch"]
+    scaled: Float[Tensor, "2 n_candidates n *batch"]
+    crossed: Float[Tensor, "n *batch"]
+    usable: Float[Tensor, "*batch"]
+
+
+def plane_hits(
+    muons: Muons,
+    planes: Planes,
+    response: Response,
+    rng: torch.Generator,
+    *,
+    backwards: bool,
+    alive: Bool[Tensor, "n_volumes n_muons"] | None = None,
+) -> tuple[PlaneHits, Muons]:
+    r"""What the panels of one side record, and the line beyond them all.
+
+    Ideal horizontal panels give what `soft_hits` and `hard_hits` give with the same random
+    numbers. Beyond these,
+
+    - a panel scatters the muons that cross its area, see
+      `detopt.usecases.muon_scanner.realism.kinks`;
+      behind a soft edge the variance of the kink is multiplied by the probability p of the hit;
+    - a panel displaced by :math:`o` and turned by :math:`\omega` about u, v and its normal
+      measures :math:`u - o_u + t_u h + \omega_n v` and :math:`v - o_v + t_v h - \omega_n u`,
+      :math:`h = o_n + \omega_u v - \omega_v u`, with the line's slopes t to the normal;
+    - it responds with the efficiency whose log odds are shifted;
+    - a noise hit lies anywhere on the panel with the probability :math:`1 - e^{-\nu A}` for an
+      area A, as a second candidate that nothing tells from the first.
+
+    Args:
+        muons: The line next to the volume.
+        planes: The panels.
+        response: Edges and noise.
+        rng: Where noise, responses and kinks come from.
+        backwards: Panels above the volume, met against the flight.
+        alive: Which muons have not stopped; all by default.
+
+    Note:
+        Differentiable with soft edges in everything that `planes` holds except whether a muon
+        stops in a panel. Draws depend on efficiency and area by their likelihood ratio, as a
+        factor of `usable`.
+    """
+    crossing = cross(planes, muons.position, muons.slope, muons.height)
+    shape = crossing.local.shape
+    noise = torch.randn(shape, generator=rng, dtype=muons.position.dtype)
+    lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
+
+    gate = _gate(crossing.local, planes, response.smoothness)
+    if crossing.outward is not None:
+        gate = gate * crossing.outward
+    if alive is not None:
+        gate = gate * alive
+    passage = pass_panels(planes, crossing, gate, muons, backwards)
+    local, beyond = crossing.local, muons
+    if passage.width is not None:
+        normals = torch.randn(shape, generator=rng, dtype=noise.dtype)
+        kinks = slope_changes(passage.width, muons.slope, normals) * gate
+        local = local + _in_plane(crossing, displacements(crossing.height, kinks, backwards))
+        moved = (kinks * (muons.height - crossing.height)).sum(1)
+        beyond = replace(muons, position=muons.position + moved, slope=muons.slope + kinks.sum(1))
+    beyond = replace(beyond, momentum=passage.leaving)
+    recorded = local
+    if planes.offset is not None or planes.rotation is not None:
+        recorded = local + _misalignment(planes, local, crossing.local_slope)
+
+    efficiency = _efficiency(planes, lottery)
+    responds = lottery < efficiency.detach()
+    root_p = (
+        gate * responds
+        if local is crossing.local
+        else _hit_gate(local, planes, response.smoothness, crossing, alive) * responds
+    )
+    if passage.alive is not None:
+        root_p = root_p * passage.alive
+    root_weight = root_p / _column(planes.resolution)
+    scaled = (root_weight * recorded + noise) * (root_p > 0)
+    ratio = torch.ones((), dtype=noise.dtype)
+    if efficiency.requires_grad:
+        ratio = likelihood_ratio(responds, efficiency)
+    hit = root_p * root_p * CERTAIN
+    if response.noise_density == 0:
+        usable = _usable(hit, response) * ratio
+        return PlaneHits(root_weight[None], scaled[:, None], gate, usable), beyond
+
+    present, at, chance = _noise(planes, noise.shape, response.noise_density, rng, noise.dtype)
+    ratio = ratio * (likelihood_ratio(present, chance) if chance.requires_grad else 1.0)
+    false_root = present / _column(planes.resolution)
+    usable = _usable(torch.where(present, torch.full_like(hit, CERTAIN), hit), response) * ratio
+    root = torch.stack([root_weight, false_root])
+    candidates = torch.stack([scaled, false_root * at], dim=1)
+    return PlaneHits(root, candidates, gate, usable), beyond
+
+
+def _gate(
+    local: Float[Tensor, "2 n *batch"], planes: Planes, smoothness: float | None
+) -> Float[Tensor, "n *batch"]:
+    """1 inside the area and 0 outside; the root of the hit's probability."""
+    half = _column(planes.half_width)
+    distance = local.abs()
+    if smoothness is None:
+        return (distance <= half).all(0).to(local.dtype)
+    t = (half / smoothness + 0.5 - distance / smoothness).clamp(0, 1)
+    step_u, step_v = (t * t * torch.rsub(t, 3, alpha=2)).unbind()
+    return step_u * step_v
+
+
+def _hit_gate(
+    local: Float[Tensor, "2 n *batch"],
+    planes: Planes,
+    smoothness: float | None,
+    crossing: Crossing,
+    alive: Tensor | None,
+) -> Float[Tensor, "n *batch"]:
+    """The gate where kinks have moved the line."""
+    gate = _gate(local, planes, smoothness)
+    if crossing.outward is not None:
+        gate = gate * crossing.outward
+    return gate if alive is None else gate * alive
+
+
+def _in_plane(
+    crossing: Crossing, shift: Float[Tensor, "2 n *batch"]
+) -> Float[Tensor, "2 n *batch"]:
+    """Change of u and v for a horizontal shift of the line."""
+    if crossing.projection is None:
+        return shift
+    return (crossing.projection * shift[None]).sum(1)
+
+
+def _misalignment(
+    planes: Planes, local: Float[Tensor, "2 n *batch"], slope: Float[Tensor, "2 #n *#batch"]
+) -> Float[Tensor, "2 n *batch"]:
+    """What the unknown place of the panels adds to the recorded coordinates."""
+    nothing = torch.zeros(3, 1, 1, 1, dtype=local.dtype)
+    offset, rotation = (
+        nothing if value is None else value.movedim(0, -1).movedim(1, 0).unsqueeze(-1)
+        for value in (planes.offset, planes.rotation)
+    )
+    u, v = local
+    above = offset[2] + rotation[0] * v - rotation[1] * u
+    du = slope[0] * above - offset[0] + rotation[2] * v
+    dv = slope[1] * above - offset[1] - rotation[2] * u
+    return torch.stack([du, dv])
+
+
+def _efficiency(planes: Planes, like: Tensor) -> Float[Tensor, "n #n_volumes #n_muons"]:
+    efficiency = planes.efficiency
+    if planes.log_odds_shift is None:
+        return efficiency.reshape(-1, *(1,) * (like.ndim - 1))
+    return (efficiency.logit() + planes.log_odds_shift).sigmoid().T.unsqueeze(-1)
+
+
+def _noise(
+    planes: Planes,
+    shape: torch.Size,
+    density: float,
+    rng: torch.Generator,
+    dtype: torch.dtype,
+) -> tuple[Bool[Tensor, "n *batch"], Float[Tensor, "2 n *batch"], Float[Tensor, "n #b #b"]]:
+    """Which panels have a noise hit, where, and the chance of one."""
+    area = 4 * planes.half_width.prod(0)
+    chance = _column(-torch.expm1(-density * area)).clamp_min(torch.finfo(dtype).tiny)
+    present = torch.rand(shape[1:], generator=rng, dtype=dtype) < chance.detach()
+    at = 2 * torch.rand(shape, generator=rng, dtype=dtype) - 1
+    return present, at * _column(planes.half_width), chance
+
+
+def _usable(hit: Float[Tensor, "n *batch"], response: Response) -> Float[Tensor, "*batch"]:
+    if response.smoothness is None:
+        return ((hit > 0).sum(0) >= 2).to(hit.dtype)
+    return at_least_two(hit)
+
+
+def _column(values: Float[Tensor, "*lead n"]) -> Float[Tensor, "*lead n 1 1"]:
+    return values.reshape(*values.shape, 1, 1)

@@ -1,0 +1,171 @@
+"""Terrain: paths through it, files of the user, cavities that fit into it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detopt.errors import ConfigError, DomainError
+from detopt.usecases.muon_absorption import Config
+from detopt.usecases.muon_absorption.cavities import CavityPrior
+from detopt.usecases.muon_absorption.targets import load_terrain, make_target
+from detopt.usecases.muon_absorption.terrain import Terrain
+
+DOUBLE = torch.float64
+LOW, HIGH = (-100.0, -80.0, -10.0), (100.0, 80.0, 60.0)
+
+
+def slope(a=0.2, b=-0.1, top=20.0):
+    """An inclined plane z = top + a x + b y, whose paths are known."""
+    x, y = torch.linspace(-100, 100, 21), torch.linspace(-80, 80, 17)
+    height = top + a * x[:, None] + b * y
+    return Terrain(LOW, HIGH, height.to(DOUBLE), None, 2.5, "standard_rock")
+
+
+def block():
+    voxels = torch.zeros(20, 16, 7, dtype=DOUBLE)
+    voxels[5:15, 4:12, 1:4] = 2.0
+    return Terrain(LOW, HIGH, None, voxels, 2.65, "standard_rock")
+
+
+def unit(*vector):
+    return torch.nn.functional.normalize(torch.tensor(vector, dtype=DOUBLE), dim=-1)
+
+
+@given(st.floats(0.1, 6.2), st.floats(0.05, 0.6))
+def test_path_in_an_inclined_plane_is_that_to_the_surface(azimuth, elevation):
+    origin = torch.tensor([3.0, -7.0, 0.0], dtype=DOUBLE)
+    level = math.cos(elevation)
+    ray = unit(level * math.cos(azimuth), level * math.sin(azimuth), math.sin(elevation))
+    under = 20 + 0.2 * 3 + 0.1 * 7
+    closing = math.sin(elevation) - 0.2 * ray[0].item() + 0.1 * ray[1].item()
+    inside = [
+        (side - o) / r if r > 0 else math.inf
+        for o, r, side in zip(origin.tolist(), ray.tolist(), HIGH, strict=True)
+    ] + [
+        (side - o) / r if r < 0 else math.inf
+        for o, r, side in zip(origin.tolist(), ray.tolist(), LOW, strict=True)
+    ]
+    expected = min([*inside, under / closing if closing > 0 else math.inf])
+    found = slope().grammage(origin, ray, 200).item()
+    assert found == pytest.approx(250 * expected, rel=1e-6, abs=1e-6)
+
+
+def test_path_through_voxels_is_exact():
+    ray = unit(1.0, 0.0, 0.0)
+    origin = torch.tensor([-90.0, 5.0, 10.0], dtype=DOUBLE)
+    assert block().grammage(origin, ray, 10).item() == pytest.approx(100 * 2.0 * 100)
+
+
+def test_target_is_what_stands_out():
+    low, high = block().target
+    assert low == pytest.approx((-50.0, -40.0, -10.0))
+    assert high == pytest.approx((50.0, 40.0, 30.0))
+
+
+def test_cover_is_the_distance_to_the_surface_of_a_plane():
+    place = torch.tensor([[0.0, 0.0, 10.0]], dtype=DOUBLE)
+    expected = 10 / math.sqrt(1 + 0.2**2 + 0.1**2)
+    assert slope().cover(place).item() == pytest.approx(expected)
+
+
+def test_sector_weights_share_a_place(rng):
+    place = 50 * torch.randn(100, 3, generator=rng, dtype=DOUBLE)
+    for weights, n in zip(block().sector_weights(place, (4, 3, 1)), (4, 3, 1), strict=True):
+        assert weights.shape == (100, n)
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(100, dtype=DOUBLE))
+
+
+@pytest.mark.parametrize("terrain", [slope(), block()], ids=["elevation", "voxels"])
+def test_path_has_the_right_gradient(terrain):
+    origin = torch.tensor([[-71.0, 3.1, 4.3]], dtype=DOUBLE, requires_grad=True)
+    ray = unit([0.9, 0.13, 0.11], [0.8, -0.2, 0.05]).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda o, d: terrain.grammage(o, torch.nn.functional.normalize(d, dim=-1), 37),
+        (origin, ray),
+    )
+
+
+@pytest.mark.parametrize("name", ["hill", "volcano", "building"])
+def test_cavities_of_generated_targets_are_covered(name, rng):
+    target = make_target(Config(target=name))
+    drawn = CavityPrior(target, 1.5, 4)(500, rng, DOUBLE)
+    assert bool(
+        (target.terrain.cover(drawn.center) >= 1.5 * drawn.radius - 1e-9).double().mean() > 0.98
+    )
+    assert bool((drawn.radius >= target.radius[0]).all())
+    assert bool((drawn.radius <= target.radius[1]).all())
+
+
+def test_files_of_one_hill_are_the_same_terrain(tmp_path):
+    plane = slope()
+    height = plane.height.numpy()
+    np.savez(tmp_path / "a.npz", elevation=height, low=LOW[:2], high=HIGH[:2])
+    x, y = np.meshgrid(np.linspace(-100, 100, 21), np.linspace(-80, 80, 17), indexing="ij")
+    points = np.stack([x.ravel(), y.ravel(), height.ravel()], axis=1)
+    shuffled = points[np.random.default_rng(0).permutation(len(points))]
+    np.savetxt(tmp_path / "b.csv", shuffled, delimiter=",", header="x,y,z", fmt="%.12g")
+    first = load_terrain(tmp_path / "a.npz", 2.5, "standard_rock")
+    second = load_terrain(tmp_path / "b.csv", 2.5, "standard_rock")
+    torch.testing.assert_close(first.height, plane.height)
+    torch.testing.assert_close(second.height, plane.height, rtol=0, atol=1e-9)
+    assert first.low == pytest.approx(second.low)
+
+
+def test_voxels_come_from_a_file(tmp_path):
+    voxels = block().voxels.numpy()
+    np.savez(tmp_path / "v.npz", density=voxels, low=LOW, high=HIGH)
+    found = load_terrain(tmp_path / "v.npz", 2.0, "standard_rock")
+    torch.testing.assert_close(found.voxels, block().voxels)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"low": [0, 0], "high": [1, 1]}, "`elevation` or `density`"),
+        ({"elevation": np.zeros((3, 3))}, "lacks low, high"),
+        ({"elevation": np.zeros((3, 3)), "low": [0] * 3, "high": [1] * 3}, "2 axes"),
+        ({"elevation": np.full((3, 3), np.nan), "low": [0, 0], "high": [1, 1]}, "not finite"),
+        ({"density": -np.ones((3, 3, 3)), "low": [0] * 3, "high": [1] * 3}, "Densities"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "t.npz", **arrays)
+    with pytest.raises(ConfigError, match=message):
+        load_terrain(tmp_path / "t.npz", 2.65, "standard_rock")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y,z\n0,0,1\n0,1,1\n1,0,1\n", "no full grid"),
+        ("x,y\n0,0\n1,1\n", "3 columns"),
+        ("x,y,z\n0,0,1\n0,1,1\n0,5,1\n1,0,1\n1,1,1\n1,5,1\n", "evenly spaced"),
+        ("x,y,z\na,b,c\n", "cannot be read"),
+    ],
+)
+def test_unusable_points_are_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_terrain(tmp_path / "t.csv", 2.65, "standard_rock")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_terrain(tmp_path / "none.npz", 2.65, "standard_rock")
+
+
+def test_terrain_without_matter_is_refused():
+    with pytest.raises(DomainError, match="either `height` or `voxels`"):
+        Terrain(LOW, HIGH, None, None, 2.65, "standard_rock")
+    with pytest.raises(DomainError, match="`density`"):
+        Terrain(LOW, HIGH, torch.zeros(3, 3), None, 0.0, "standard_rock")
+
+
+def test_cavities_that_do_not_fit_are_refused():
+    target = make_target(Config(radius=(60.0, 80.0)))
+    with pytest.raises(ConfigError, match="do not fit"):
+        CavityPrior(target, 1.5, 4)
