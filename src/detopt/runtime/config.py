@@ -5,7 +5,7 @@ __all__ = ["StudyConfig", "load_study", "save_study"]
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +33,9 @@ class StudyConfig(BaseModel):
     events: int | None = Field(None, ge=1, description="Events in an evaluation; null: its own")
     seed: int = Field(0, ge=0, description="Seed of all random numbers")
     workers: int = Field(1, ge=1, description="Processes; they do not change the result")
+    executor: Literal["local", "queue"] = Field(
+        "local", description="Processes of this machine, or workers that share a store"
+    )
     freeze: list[str] = Field(default_factory=list, description="Parameters or groups to freeze")
     evaluation_events: int = Field(
         DEFAULT_EVALUATION, ge=2, description="Events of the independent re-evaluation"

@@ -19,7 +19,8 @@ from detopt.errors import CheckpointError
 from detopt.pipeline import Problem, Request, Summary, merge
 from detopt.pipeline.evaluation import bootstrap
 from detopt.runtime.executors import DesignChunk, Executor
-from detopt.runtime.store import Round, write_whole
+from detopt.runtime.rounds import Round
+from detopt.runtime.store import write_whole
 
 if TYPE_CHECKING:
     from detopt.runtime.study import Study

@@ -19,9 +19,12 @@ from detopt.optimizers import METHODS, Optimizer, make
 from detopt.pipeline import Evaluation, Problem
 from detopt.random import Seed
 from detopt.runtime.config import StudyConfig, load_study, path_options, save_study
-from detopt.runtime.executors import Executor, ProblemRecipe, make_executor
+from detopt.runtime.executors import Executor, ProblemRecipe, QueueExecutor, make_executor
+from detopt.runtime.interruption import interruptible
 from detopt.runtime.result import Result, conclude
-from detopt.runtime.store import Round, RunStore
+from detopt.runtime.rounds import Round
+from detopt.runtime.store import RunStore
+from detopt.runtime.worker import keep_inputs
 
 Listener = Callable[[str, int, int, "Round | None"], None]
 
@@ -70,7 +73,9 @@ class Study:
         fingerprint = _fingerprint(config)
         study = f"{Path(config.use_case).stem}-{fingerprint[:8]}"
         target = _free_folder(study) if folder is None else folder
-        store = RunStore.create(target, target.resolve().name, fingerprint)
+        store = RunStore.create(
+            target, target.resolve().name, fingerprint, config.model_dump(mode="json")
+        )
         save_study(config, target)
         return cls(config, problem, store, recipe)
 
@@ -108,7 +113,7 @@ class Study:
         Raises:
             KeyboardInterrupt: Stopped by the user; the study can be resumed.
         """
-        with make_executor(self.problem, self.recipe, self.config.workers) as executor:
+        with interruptible(), self._make_executor() as executor:
             try:
                 self._loop(executor, listener)
                 result = conclude(self, executor, listener)
@@ -118,6 +123,18 @@ class Study:
         self.store.status = "finished"
         return result
 
+    def _make_executor(self) -> Executor:
+        if self.config.executor == "queue":
+            keep_inputs(self.store.store, self.store.id, self.store.folder)
+            return QueueExecutor(
+                self.problem,
+                self.store.store,
+                self.store.id,
+                self.config.workers,
+                self.store.folder,
+            )
+        return make_executor(self.problem, self.recipe, self.config.workers)
+
     def _loop(self, executor: Executor, listener: Listener | None) -> None:
         self.store.status = "running"
         while not self.stop():
@@ -126,7 +143,7 @@ class Study:
             evaluations = executor.evaluate(self.optimizer.ask(), self.seed)
             self.optimizer.tell(evaluations)
             record = self._record(theta, evaluations, time.perf_counter() - begin)
-            self.store.append(record, self.optimizer.state_dict())
+            self.store.append(record, self.optimizer.state_dict(), evaluations)
             self.history.append(record)
             if listener is not None:
                 listener("optimizing", len(self.history), self.config.rounds, record)
@@ -180,7 +197,7 @@ def _problem(config: StudyConfig) -> tuple[Problem, ProblemRecipe]:
 
 def _fingerprint(config: StudyConfig) -> str:
     """What determines the result: all but the number of workers, and files by what they hold."""
-    data = config.model_dump(mode="json", exclude={"workers"})
+    data = config.model_dump(mode="json", exclude={"workers", "executor"})
     if Path(config.use_case).suffix == ".py":
         data["use_case"] = _content(config.use_case)
     for key in path_options(config.use_case):

@@ -1,0 +1,24 @@
+"""Where evaluations run: in this process, in several, or anywhere through a queue."""
+
+from detopt.pipeline.problem import Problem
+from detopt.runtime.executors.base import Executor, ProblemRecipe, SerialExecutor
+from detopt.runtime.executors.processes import ProcessExecutor
+from detopt.runtime.executors.queued import QueueExecutor
+from detopt.runtime.executors.work import DesignChunk
+
+__all__ = [
+    "DesignChunk",
+    "Executor",
+    "ProblemRecipe",
+    "ProcessExecutor",
+    "QueueExecutor",
+    "SerialExecutor",
+    "make_executor",
+]
+
+
+def make_executor(problem: Problem, recipe: ProblemRecipe, workers: int) -> Executor:
+    """One process, or several."""
+    if workers == 1:
+        return SerialExecutor(problem)
+    return ProcessExecutor(problem, recipe, workers)
