@@ -3,9 +3,8 @@
 __all__ = ["Pending", "PooledExecutor"]
 
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,9 +24,10 @@ from detopt.runtime.executors.base import Executor, summary_of
 from detopt.runtime.executors.work import Answer, DesignChunk, Work
 
 
-class Pending(Protocol):
+class Pending(ABC):
     """An answer that somebody works on."""
 
+    @abstractmethod
     def result(self) -> Answer:
         """Wait for it.
 

@@ -73,7 +73,7 @@ class ProcessExecutor(PooledExecutor):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Waiting:
+class _Waiting(Pending):
     """An answer of a process."""
 
     def __init__(self, future: "Future[Any]") -> None:

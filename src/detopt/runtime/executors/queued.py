@@ -102,7 +102,7 @@ class QueueExecutor(PooledExecutor):
             process.wait()
 
 
-class _Waiting:
+class _Waiting(Pending):
     """A task's answer."""
 
     def __init__(self, executor: QueueExecutor, name: str) -> None:

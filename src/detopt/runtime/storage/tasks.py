@@ -285,7 +285,7 @@ class TaskQueue:
             .where(task.c.run_id == run_id)
             .group_by(task.c.state)
         )
-        return self.database.read(lambda c: dict(c.execute(query).tuples().all()))
+        return self.database.read(lambda c: {row[0]: row[1] for row in c.execute(query)})
 
     def cancel(self, run_id: str) -> None:
         """Drop the tasks of a run that are not done; results of them no longer count."""
