@@ -122,7 +122,9 @@ def conclude(
     diagnostics = [vars(plot) for plot in problem.reference.diagnose(summaries["final"])]
     data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
     result = Result(data, summaries)
-    result.save(study.store.folder)
+    path = result.save(study.store.folder)
+    if not study.store.is_private:
+        study.store.store.keep(study.store.id, FILE, path.read_bytes())
     return result
 
 

@@ -6,19 +6,23 @@ with its digest is committed. Whatever happens in between, the last committed ro
 state.
 """
 
-__all__ = ["Round", "RunStore"]
+__all__ = ["Round", "RunStore", "database_url", "refuse_password", "write_whole"]
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detopt.errors import CheckpointError
+from sqlalchemy import make_url
+
+from detopt.errors import CheckpointError, ConfigError
 from detopt.optimizers import StateDict
 from detopt.pipeline import Evaluation
 from detopt.runtime.rounds import Round
-from detopt.runtime.storage import BlobStore, Database, Store, sqlite_url
+from detopt.runtime.storage import BlobStore, Database, Lease, Store, sqlite_url
+from detopt.runtime.storage.tasks import NOTICE
 
 KEPT = 2  # states of the optimizer
 FILE, PLACE, BLOBS = "study.sqlite", "store.json", "blobs"
@@ -37,15 +41,18 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        database_url(folder)
         place = _read_place(folder)
         self.is_private = "database" not in place
-        if self.is_private and not (folder / FILE).is_file():
-            raise CheckpointError(f"{folder} holds no run: {FILE} is missing.")
         self.store = _open(folder, place.get("database"), place.get("blobs"))
-        self.store.database.check()
-        run = self.store.run(_only_run(self.store, folder, place.get("run")))
-        self.id = run.id
-        self.fingerprint = self.store.study(run.study_id).fingerprint
+        try:
+            self.store.database.check()
+            run = self.store.run(_only_run(self.store, folder, place.get("run")))
+            self.id = run.id
+            self.fingerprint = self.store.study(run.study_id).fingerprint
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(
@@ -84,18 +91,39 @@ class RunStore:
                 f"{folder} already holds {', '.join(taken)}, which a run would overwrite. Choose "
                 "another folder."
             )
+        refuse_password(database)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"Cannot make the folder {folder}: {error.strerror}.") from error
         store = _open(folder, database, blobs)
-        store.database.upgrade()
-        store.add_study(run_id, fingerprint, config or {}, parent_id)
-        store.add_run(run_id, run_id)
-        store.close()
+        try:
+            store.database.upgrade()
+            store.add_study(run_id, fingerprint, config or {}, parent_id)
+            store.add_run(run_id, run_id)
+        finally:
+            store.close()
         if database is not None:
-            place = {"database": database, "blobs": blobs, "run": run_id}
-            write_whole(folder / PLACE, json.dumps(place).encode())
+            _write_place(folder, database, blobs, run_id)
+        return cls(folder)
+
+    @classmethod
+    def fetch(
+        cls, folder: Path, store: Store, run_id: str, inputs: Mapping[str, bytes]
+    ) -> "RunStore":
+        """A run of a shared store, in an empty folder here.
+
+        Args:
+            folder: Where its files go.
+            store: Where the run is kept.
+            run_id: The run.
+            inputs: Study and input files, by name.
+        """
+        for name, data in inputs.items():
+            write_whole(folder / name, data)
+        url = store.database.engine.url.render_as_string(hide_password=False)
+        refuse_password(url)
+        _write_place(folder, url, store.blobs.url, run_id)
         return cls(folder)
 
     @property
@@ -107,11 +135,19 @@ class RunStore:
     def status(self, status: str) -> None:
         self.store.set_status(self.id, status)
 
+    def interrupt(self, lease: Lease) -> None:
+        """Say that nobody goes on with the run for now, unless somebody else does."""
+        self.store.set_status(self.id, "interrupted", lease, NOTICE)
+
     def append(
-        self, record: Round, state: StateDict, evaluations: Sequence[Evaluation] = ()
+        self,
+        record: Round,
+        state: StateDict,
+        evaluations: Sequence[Evaluation] = (),
+        lease: Lease | None = None,
     ) -> None:
-        """Keep a round, and the state from which the next one goes on."""
-        self.store.append(self.id, record, state, evaluations)
+        """Keep a round, and the state from which the next one goes on; see `Store.append`."""
+        self.store.append(self.id, record, state, evaluations, lease)
         old = self.store.state_digest(self.id, back=KEPT) if self.is_private else None
         if old is not None:
             self.store.blobs.remove(old)
@@ -134,9 +170,39 @@ class RunStore:
         self.store.close()
 
 
+def database_url(folder: Path) -> str:
+    """Where the rows of a run are, of whatever version.
+
+    Raises:
+        CheckpointError: The folder holds no run.
+    """
+    database = _read_place(folder).get("database")
+    if database is None and not (folder / FILE).is_file():
+        raise CheckpointError(f"{folder} holds no run: {FILE} is missing.")
+    return sqlite_url(folder / FILE) if database is None else str(database)
+
+
 def _open(folder: Path, database: str | None, blobs: str | None) -> Store:
     url = sqlite_url(folder / FILE) if database is None else database
     return Store(Database(url), BlobStore(folder.resolve() / BLOBS if blobs is None else blobs))
+
+
+def refuse_password(database: str | None) -> None:
+    """No secret in a file.
+
+    Raises:
+        ConfigError: The URL holds a password.
+    """
+    if database is not None and make_url(database).password is not None:
+        raise ConfigError(
+            "The URL of the database holds a password, which would be written into a file. Leave "
+            "it out, and give it by PGPASSWORD or in ~/.pgpass."
+        )
+
+
+def _write_place(folder: Path, database: str, blobs: str | None, run_id: str) -> None:
+    place = {"database": database, "blobs": blobs, "run": run_id}
+    write_whole(folder / PLACE, json.dumps(place).encode())
 
 
 def _read_place(folder: Path) -> dict[str, Any]:
@@ -160,11 +226,20 @@ def _only_run(store: Store, folder: Path, name: str | None) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file such that it is either complete or absent."""
-    path.parent.mkdir(exist_ok=True)
+    """Write a file such that it is either complete or absent.
+
+    Raises:
+        CheckpointError: The disk is full or read-only; an older file stays as it is.
+    """
     partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise CheckpointError(f"Cannot write {path}: {error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""A worker: takes pieces of work from a store, does them, and hands in the answers.
+"""A worker: takes pieces of work from a source, does them, and hands in the answers.
 
 It may come and go at any time. It renews its leases while it works; on a signal that the machine
 goes away (SIGTERM, SIGUSR1, Ctrl-C) it gives them back and ends.
@@ -11,11 +11,9 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,37 +22,36 @@ from detopt.errors import CheckpointError, DetoptError, SimulationError
 from detopt.pipeline.problem import Problem
 from detopt.runtime.config import load_study
 from detopt.runtime.executors.base import ProblemRecipe
-from detopt.runtime.executors.queued import KIND
 from detopt.runtime.executors.work import answer, decode_work, encode_answer, encode_failure
+from detopt.runtime.heartbeat import renewed
 from detopt.runtime.interruption import Interrupted, interruptible
+from detopt.runtime.sources import INPUTS, STUDY, StoreSource, TaskSource
 from detopt.runtime.storage import Lease, Store
 
 LEASE = 30.0  # s
 SHORTEST, LONGEST = 0.005, 0.5  # s between two looks at an empty queue
-STUDY, INPUTS = "study.yaml", "inputs"  # artifacts of a run
 
 
 class Worker:
-    """Works on the tasks of a store.
+    """Works on the tasks of a source.
 
     Args:
-        store: Where tasks, blobs and workers meet.
+        source: Where tasks come from: a store, or anything that hands out tasks.
         name: Of this worker; by default of machine and process.
         lease_s: Time after which others may take a task over from a worker that is gone [s].
-        run_id: Only tasks of that run.
+        run_id: Only tasks of that run of the store.
     """
 
     def __init__(
         self,
-        store: Store,
+        source: Store | TaskSource,
         name: str | None = None,
         lease_s: float = LEASE,
         run_id: str | None = None,
     ) -> None:
-        self.store = store
+        self.source = StoreSource(source, run_id) if isinstance(source, Store) else source
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.lease_s = lease_s
-        self.run_id = run_id
         self._problems: dict[str, Problem] = {}
 
     def run(self, *, until: Callable[[], bool] = lambda: False) -> int:
@@ -70,27 +67,27 @@ class Worker:
 
     def step(self) -> bool:
         """Do one task, if there is one."""
-        leases = self.store.tasks.claim(self.name, self.lease_s, kinds=[KIND], run_id=self.run_id)
+        leases = self.source.claim(self.name, self.lease_s)
         for lease in leases:
             self._work(lease)
         return bool(leases)
 
     def _work(self, lease: Lease) -> None:
         try:
-            with self._renewing(lease):
+            with renewed(self.source, lease, self.lease_s):
                 data = self._answer(lease)
-            self.store.tasks.finish(lease, self.store.blobs.put(data))
+            self.source.finish(lease, data)
         except (Interrupted, KeyboardInterrupt):
-            self.store.tasks.release(lease)
+            self.source.release(lease)
             raise
         except CheckpointError as error:
-            self.store.tasks.fail(lease, str(error))
+            self.source.fail(lease, str(error))
         except Exception as error:
             final = isinstance(error, DetoptError)
-            self.store.tasks.fail(lease, f"{type(error).__name__}: {error}", final=final)
+            self.source.fail(lease, f"{type(error).__name__}: {error}", final=final)
 
     def _answer(self, lease: Lease) -> bytes:
-        work = decode_work(self.store.blobs.get(lease.payload))
+        work = decode_work(self.source.payload(lease))
         problem = self._problem(lease.run_id)
         try:
             return encode_answer(answer(problem, work))
@@ -99,43 +96,34 @@ class Worker:
 
     def _problem(self, run_id: str) -> Problem:
         if run_id not in self._problems:
-            self._problems[run_id] = fetch_problem(self.store, run_id)
+            self._problems[run_id] = make_problem(self.source.inputs(run_id))
         return self._problems[run_id]
-
-    @contextmanager
-    def _renewing(self, lease: Lease) -> Iterator[None]:
-        """Keep a lease as long as the work takes."""
-        over = threading.Event()
-
-        def renew() -> None:
-            while not over.wait(self.lease_s / 3):
-                if not self.store.tasks.renew(lease, self.lease_s):
-                    return
-
-        thread = threading.Thread(target=renew, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
 
 
 def keep_inputs(store: Store, run_id: str, folder: Path) -> None:
     """Keep what a worker needs to make the problem: the study and its input files."""
-    store.keep(run_id, STUDY, (folder / STUDY).read_bytes())
-    for path in sorted((folder / INPUTS).glob("*")):
-        store.keep(run_id, f"{INPUTS}/{path.name}", path.read_bytes())
+    for name, data in read_inputs(folder).items():
+        store.keep(run_id, name, data)
+
+
+def read_inputs(folder: Path) -> dict[str, bytes]:
+    """The study in a folder and its input files, by name."""
+    names = [STUDY, *(f"{INPUTS}/{path.name}" for path in sorted((folder / INPUTS).glob("*")))]
+    return {name: (folder / name).read_bytes() for name in names}
 
 
 def fetch_problem(store: Store, run_id: str) -> Problem:
     """The problem of a run, from what `keep_inputs` kept."""
+    return make_problem(StoreSource(store).inputs(run_id))
+
+
+def make_problem(inputs: Mapping[str, bytes]) -> Problem:
+    """The problem of a study and its input files, by name."""
     with tempfile.TemporaryDirectory(prefix="detopt-") as name:
         folder = Path(name)
         (folder / INPUTS).mkdir()
-        for artifact, digest in store.artifacts(run_id).items():
-            if artifact == STUDY or artifact.startswith(f"{INPUTS}/"):
-                (folder / artifact).write_bytes(store.blobs.get(digest))
+        for artifact, data in inputs.items():
+            (folder / artifact).write_bytes(data)
         config = load_study(folder / STUDY, complete=True)
         recipe = ProblemRecipe(config.use_case, config.options, tuple(config.freeze), None)
         return recipe.make()

@@ -25,6 +25,7 @@ from detopt.runtime.rounds import Round
 from detopt.runtime.storage import BlobStore, Database, NewTask, Store, migrate, task_id
 
 RUN, WORKER = "run-1", "worker-1"
+FIRST = "0001"  # version of the tables
 PAYLOAD, RESULT, OTHER = "a" * 64, "b" * 64, "c" * 64
 
 
@@ -55,6 +56,20 @@ class StoreContract:
         store.database.upgrade()
         assert store.runs() == []
 
+    def test_updates_of_the_tables_keep_what_is_there(self, store: Store) -> None:
+        (name,) = store.tasks.add(RUN, [_task(0)])
+        store.append(RUN, _round(0), {"round": 1}, [_evaluation(0.1)])
+        store.keep(RUN, "surrogate", b"weights")
+        store.database.write(lambda connection: migrate.downgrade(connection, FIRST))
+        with pytest.raises(CheckpointError, match="detopt store upgrade"):
+            store.database.check()
+        store.database.upgrade()
+        store.database.check()
+        assert store.last_state(RUN) == {"round": 1}
+        assert store.n_evaluations(RUN) == 1
+        assert store.tasks.states([name])[name].state == "open"
+        assert store.artifacts(RUN).keys() == {"surrogate"}
+
     # --- studies, rounds, events
 
     def test_a_study_comes_back_as_it_went(self, store: Store) -> None:
@@ -84,6 +99,18 @@ class StoreContract:
         store.append(RUN, _round(0), {"round": 1})
         with pytest.raises(CheckpointError, match="Another process"):
             store.append(RUN, _round(0), {"round": 2})
+
+    def test_a_round_is_kept_under_the_newest_lease_alone(self, store: Store) -> None:
+        store.tasks.add(RUN, [_task(0)])
+        (late,) = store.tasks.claim(WORKER, -1.0)
+        (lease,) = store.tasks.claim("worker-2", 60.0)
+        with pytest.raises(CheckpointError, match="Another process"):
+            store.append(RUN, _round(0), {"round": 1}, lease=late)
+        store.append(RUN, _round(0), {"round": 1}, lease=lease)
+        store.set_status(RUN, "interrupted", late)
+        assert store.run(RUN).status == "running"
+        store.set_status(RUN, "interrupted", lease)
+        assert store.run(RUN).status == "interrupted"
 
     def test_events_are_kept_in_order_and_once(self, store: Store) -> None:
         for kind, key in (("begin", "1"), ("end", "2"), ("end", "2")):
@@ -163,6 +190,13 @@ class StoreContract:
         assert store.tasks.states([name])[name].result == RESULT
         assert not store.tasks.renew(late, 60.0)
 
+    def test_a_late_worker_keeps_what_nobody_takes(self, store: Store) -> None:
+        store.tasks.add(RUN, [_task(0), replace(_task(1), kind="other")])
+        (late,) = store.tasks.claim(WORKER, -1.0, kinds=["other"])
+        assert len(store.tasks.claim("worker-2", 60.0, limit=9, kinds=["chunk"])) == 1
+        assert store.tasks.renew(late, 60.0)
+        assert store.tasks.finish(late, RESULT) == "accepted"
+
     def test_a_renewed_lease_is_kept(self, store: Store) -> None:
         store.tasks.add(RUN, [_task(0)])
         (lease,) = store.tasks.claim(WORKER, -1.0)
@@ -189,6 +223,43 @@ class StoreContract:
         for _ in range(3):
             store.tasks.claim(WORKER, -1.0)
         assert store.tasks.counts(RUN) == {"failed": 1}
+
+    def test_a_task_that_failed_can_be_opened_again(self, store: Store) -> None:
+        names = store.tasks.add(RUN, [_task(0)], max_attempts=1)
+        (lease,) = store.tasks.claim(WORKER, 60.0)
+        store.tasks.fail(lease, "it broke")
+        store.tasks.reopen(names, ["done"])
+        assert store.tasks.counts(RUN) == {"failed": 1}
+        store.tasks.reopen(names, ["failed"])
+        (again,) = store.tasks.claim(WORKER, 60.0)
+        store.tasks.fail(again, "it broke")
+        assert store.tasks.counts(RUN) == {"open": 1}
+
+    def test_a_worker_that_is_gone_loses_its_lease(self, store: Store) -> None:
+        (name,) = store.tasks.add(RUN, [_task(0)])
+        (lease,) = store.tasks.claim(WORKER, 60.0)
+        holder = store.tasks.holder(name)
+        assert holder is not None
+        assert (holder.worker, holder.fence) == (WORKER, lease.fence)
+        store.tasks.expire(holder)
+        assert store.tasks.holder(name) is None
+        assert len(store.tasks.claim("worker-2", 60.0)) == 1
+        assert store.tasks.finish(lease, RESULT) == "stale"
+
+    def test_only_tasks_that_ended_are_told_where_asked_for(self, store: Store) -> None:
+        first, second = store.tasks.add(RUN, [_task(0), _task(1)])
+        (lease,) = store.tasks.claim(WORKER, 60.0)
+        assert store.tasks.states([first, second], ended=True) == {}
+        store.tasks.finish(lease, RESULT)
+        assert store.tasks.states([first, second], ended=True).keys() == {first}
+
+    def test_damage_is_found(self, store: Store) -> None:
+        digest = store.append(RUN, _round(0), {"round": 1})
+        store.keep(RUN, "surrogate", b"weights")
+        assert store.damage() == []
+        store.blobs.remove(digest)
+        assert len(store.damage()) == 1
+        assert digest in store.damage()[0]
 
     def test_cancelled_work_counts_no_more(self, store: Store) -> None:
         store.tasks.add(RUN, [_task(0), _task(1)])

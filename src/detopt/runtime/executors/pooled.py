@@ -1,9 +1,8 @@
 """An executor whose pieces of work are done elsewhere, in any order."""
 
-__all__ = ["Pending", "PooledExecutor"]
+__all__ = ["PooledExecutor"]
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,28 +19,12 @@ from detopt.pipeline.evaluation import (
 )
 from detopt.pipeline.outcome import Summary
 from detopt.random import Seed
-from detopt.runtime.executors.base import Executor, summary_of
+from detopt.runtime.executors.base import Executor, Pending, summary_of
 from detopt.runtime.executors.work import Answer, DesignChunk, Work
-
-
-class Pending(ABC):
-    """An answer that somebody works on."""
-
-    @abstractmethod
-    def result(self) -> Answer:
-        """Wait for it.
-
-        Raises:
-            SimulationError: The simulation failed.
-        """
 
 
 class PooledExecutor(Executor):
     """Chunks spread over workers; what remains is done in this process."""
-
-    @abstractmethod
-    def submit(self, work: Sequence[Work]) -> Sequence[Pending]:
-        """Give pieces of work to any workers."""
 
     def evaluate(self, requests: Sequence[Request], seed: Seed) -> list[Evaluation]:
         """All chunks of all requests at once; then all their gradients."""

@@ -12,8 +12,8 @@ import torch
 
 from detopt.errors import DetoptError
 from detopt.pipeline.problem import Problem
-from detopt.runtime.executors.base import ProblemRecipe
-from detopt.runtime.executors.pooled import Pending, PooledExecutor
+from detopt.runtime.executors.base import Capabilities, Pending, ProblemRecipe
+from detopt.runtime.executors.pooled import PooledExecutor
 from detopt.runtime.executors.work import Answer, Work, answer
 
 WORKER_DIED = (
@@ -47,6 +47,8 @@ class ProcessExecutor(PooledExecutor):
         recipe: How workers get theirs.
         workers: Number of processes.
     """
+
+    capabilities = Capabilities(parallel=True)
 
     def __init__(self, problem: Problem, recipe: ProblemRecipe, workers: int) -> None:
         super().__init__(problem)
@@ -83,6 +85,14 @@ class _Waiting(Pending):
         """Wait for it."""
         found: Answer = result_of(self._future)
         return found
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        return self._future.done()
+
+    def cancel(self) -> None:
+        """Drop it, unless a process is at it already."""
+        self._future.cancel()
 
 
 def result_of(future: "Future[Any]") -> Any:

@@ -5,6 +5,7 @@ from detopt.runtime.storage.database import Database, sqlite_url
 from detopt.runtime.storage.encoding import decode, digest_of, encode
 from detopt.runtime.storage.records import Event, RunInfo, Store, StudyInfo
 from detopt.runtime.storage.tasks import Lease, NewTask, TaskQueue, TaskState, task_id
+from detopt.runtime.storage.tokens import Token, Tokens
 
 __all__ = [
     "BlobStore",
@@ -17,6 +18,8 @@ __all__ = [
     "StudyInfo",
     "TaskQueue",
     "TaskState",
+    "Token",
+    "Tokens",
     "decode",
     "digest_of",
     "encode",

@@ -38,16 +38,22 @@ class BlobStore:
         """Keep bytes; their digest. Bytes that are there already are not written again.
 
         Raises:
-            OSError: The disk is full, read-only or gone; nothing is left behind then.
+            CheckpointError: The disk is full, read-only or gone; nothing is left behind then.
         """
         digest = digest_of(data)
         path = self._path(digest)
-        if self._holds(path, digest):
-            return digest
-        if self._is_local:
-            _write_whole(Path(path), data)
-        else:
-            self._system.pipe_file(path, data)  # object stores publish a whole object or none
+        try:
+            if self._holds(path, digest):
+                return digest
+            if self._is_local:
+                _write_whole(Path(path), data)
+            else:
+                self._system.pipe_file(path, data)  # object stores publish a whole object or none
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot write {path}: {error.strerror or error}. What was kept before is safe: "
+                "mend the cause and go on."
+            ) from error
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -61,6 +67,8 @@ class BlobStore:
             data: bytes = self._system.cat_file(path)
         except FileNotFoundError as error:
             raise CheckpointError(f"The stored file {path} is missing.") from error
+        except OSError as error:
+            raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
         if digest_of(data) != digest:
             raise CheckpointError(
                 f"The stored file {path} is damaged: its checksum differs. Restore the file from "

@@ -7,6 +7,7 @@ lost in a restart of the server costs a repetition and nothing else.
 __all__ = ["Database", "Transaction", "sqlite_url"]
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,12 @@ AnswerT = TypeVar("AnswerT")
 Transaction = Callable[[Connection], AnswerT]
 
 PATIENCE = 600.0  # s; how long a database may be away
+FIRST = 30.0  # s; idem, before it has answered once
 LONGEST_WAIT = 5.0  # s between two trials
 BUSY = 60.0  # s; how long SQLite waits for another writer
 DAMAGED = ("malformed", "not a database", "disk image", "corrupt")
+BUSY_WORDS = ("locked", "busy")  # of SQLite
+LASTING = ("authentication", "does not exist")  # of a server
 
 
 class Database:
@@ -44,7 +48,7 @@ class Database:
         self, url: str, *, patience: float = PATIENCE, clock: Callable[[], float] = time.time
     ) -> None:
         try:
-            self.engine = _engine(url)
+            self.engine = _engine(url, min(BUSY, patience))
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigError(
                 f"Cannot use the database {_without_password(url)}: {error}"
@@ -52,6 +56,7 @@ class Database:
         self.url = _without_password(url)
         self.patience = patience
         self.clock = clock
+        self._answered = False
 
     @property
     def is_sqlite(self) -> bool:
@@ -60,6 +65,8 @@ class Database:
 
     def upgrade(self, revision: str = "head") -> None:
         """Make or update the tables."""
+        if self.is_sqlite:  # kept in the file: readers and a writer do not wait for each other
+            self._repeat(lambda c: c.exec_driver_sql("PRAGMA journal_mode=WAL"), mode=None)
         self.write(lambda connection: migrate.upgrade(connection, revision))
 
     def check(self) -> None:
@@ -68,8 +75,10 @@ class Database:
         Raises:
             CheckpointError: They are not.
         """
-        sound = True
+        sound, path = True, self.engine.url.database
         if self.is_sqlite:
+            if path is None or not Path(path).is_file():  # opening would make an empty one
+                raise CheckpointError(f"There is no database {path}.")
             sound = self.read(lambda c: c.exec_driver_sql("PRAGMA quick_check").scalar()) == "ok"
         if not sound:
             raise CheckpointError(f"{self.url} is damaged. Start a new run from study.yaml.")
@@ -88,32 +97,52 @@ class Database:
         query = sql.text("SELECT extract(epoch FROM clock_timestamp())::float8")
         return float(connection.execute(query).scalar_one())
 
+    def clock_expression(self) -> sql.ColumnElement[float]:
+        """What `now` tells, inside a statement."""
+        if self.is_sqlite:
+            return sql.literal(self.clock(), sql.Float)
+        return sql.cast(sql.func.extract("epoch", sql.func.clock_timestamp()), sql.Float)
+
     def read(self, transaction: Transaction[AnswerT]) -> AnswerT:
         """The answer of a transaction that changes nothing."""
-        return self._repeat(transaction, writes=False)
+        return self._repeat(transaction, mode="read")
 
-    def write(self, transaction: Transaction[AnswerT]) -> AnswerT:
+    def write(self, transaction: Transaction[AnswerT], patience: float | None = None) -> AnswerT:
         """The answer of a transaction that may be repeated: it is done wholly or not at all.
 
-        Raises:
-            CheckpointError: The database is damaged, or was away for too long.
-        """
-        return self._repeat(transaction, writes=True)
+        Args:
+            transaction: What to do.
+            patience: How long to repeat it [s]; None for that of the database.
 
-    def _repeat(self, transaction: Transaction[AnswerT], *, writes: bool) -> AnswerT:
-        give_up, wait = time.monotonic() + self.patience, 0.05
+        Raises:
+            CheckpointError: The database is damaged or full, or was away for too long.
+        """
+        return self._repeat(transaction, mode="write", patience=patience)
+
+    def _repeat(
+        self,
+        transaction: Transaction[AnswerT],
+        *,
+        mode: str | None,
+        patience: float | None = None,
+    ) -> AnswerT:
+        patience = self.patience if patience is None else min(patience, self.patience)
+        patience = patience if self._answered else min(patience, FIRST)
+        give_up, wait = time.monotonic() + patience, 0.05
         while True:
             try:
                 with self.engine.connect() as connection:
-                    connection.execution_options(writes=writes)
+                    connection.execution_options(mode=mode)
                     with connection.begin():
-                        return transaction(connection)
+                        answer = transaction(connection)
+                    self._answered = True
+                    return answer
             except DBAPIError as error:
                 if not _passes(error):
                     raise self._explained(error) from error
                 if time.monotonic() + wait > give_up:
                     raise CheckpointError(
-                        f"{self.url} did not answer for {self.patience:g} s: {error.orig}"
+                        f"{self.url} did not answer for {patience:g} s: {error.orig}"
                     ) from error
             except SQLAlchemyError as error:
                 raise self._explained(error) from error
@@ -124,45 +153,47 @@ class Database:
         reason = getattr(error, "orig", None) or error
         if self.is_sqlite and any(word in str(reason) for word in DAMAGED):
             return CheckpointError(f"{self.url} is damaged: {reason}. Start a new run.")
-        return CheckpointError(f"{self.url} refuses: {reason}")
+        return CheckpointError(
+            f"{self.url} refuses: {reason}. What was kept before is safe: mend the cause and go on."
+        )
 
     def close(self) -> None:
         """Release all connections."""
         self.engine.dispose()
 
 
-def _engine(url: str) -> sql.Engine:
+def _engine(url: str, busy: float) -> sql.Engine:
     if url.startswith("sqlite"):
-        engine = sql.create_engine(url, connect_args={"timeout": BUSY, "isolation_level": None})
+        engine = sql.create_engine(url, connect_args={"timeout": busy, "isolation_level": None})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return sql.create_engine(url, pool_pre_ping=True, pool_size=4, max_overflow=8)
+    return sql.create_engine(url, pool_size=4, max_overflow=8)
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
+    """What is not kept in the file; it changes nothing there."""
     cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     """One writer at a time, from the start: two that read first could not both go on."""
-    writes = connection.get_execution_options().get("writes", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    mode = connection.get_execution_options().get("mode", "write")
+    if mode is not None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "write" else "BEGIN")
 
 
 def _passes(error: DBAPIError) -> bool:
     """Whether trying again may help."""
+    text = str(error.orig)
+    if isinstance(error.orig, sqlite3.Error):
+        return any(word in text for word in BUSY_WORDS)
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
-    if not isinstance(error, OperationalError):
-        return False
-    text = str(error.orig)
-    if any(word in text for word in DAMAGED):
-        return False
-    return "unable to open" not in text and "readonly" not in text and "full" not in text
+    return isinstance(error, OperationalError) and not any(word in text for word in LASTING)
 
 
 def _without_password(url: str) -> str:

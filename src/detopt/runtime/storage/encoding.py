@@ -18,6 +18,15 @@ from detopt.errors import CheckpointError
 
 Value = Any  # None, bool, int, float, str, Tensor, and lists, tuples and dicts of them
 KEY = "detopt"  # of the metadata
+UNREADABLE = (
+    SafetensorError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def encode(value: Value) -> bytes:
@@ -46,7 +55,7 @@ def decode(data: bytes) -> Value:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return _restore(json.loads(header["__metadata__"][KEY]), tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"Stored data cannot be read: {error}.") from error
 
 

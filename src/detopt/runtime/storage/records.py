@@ -18,7 +18,7 @@ from detopt.runtime.storage import schema
 from detopt.runtime.storage.blobs import BlobStore
 from detopt.runtime.storage.database import Database
 from detopt.runtime.storage.encoding import Value, decode, digest_of, encode
-from detopt.runtime.storage.tasks import TaskQueue, insert_once
+from detopt.runtime.storage.tasks import CONTROLLER, Lease, TaskQueue, holds, insert_once
 
 
 @dataclass(frozen=True)
@@ -126,27 +126,60 @@ class Store:
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return [RunInfo(row.id, row.study_id, row.status, row.created) for row in rows]
 
-    def set_status(self, run_id: str, status: str) -> None:
-        """Say how far a run is."""
+    def set_status(
+        self,
+        run_id: str,
+        status: str,
+        lease: Lease | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Say how far a run is.
+
+        Args:
+            run_id: The run.
+            status: `running`, `interrupted` or `finished`.
+            lease: The right to go on with the run; nothing is said if it was lost.
+            patience: How long to try where the database is away [s].
+        """
         query = sql.update(schema.run).where(schema.run.c.id == run_id).values(status=status)
-        self.database.write(lambda connection: connection.execute(query) and None)
+        if lease is not None:
+            query = query.where(sql.exists().where(holds(lease)))
+        self.database.write(lambda connection: connection.execute(query) and None, patience)
 
     def append(
-        self, run_id: str, record: Round, state: Value, evaluations: Sequence[Evaluation] = ()
+        self,
+        run_id: str,
+        record: Round,
+        state: Value,
+        evaluations: Sequence[Evaluation] = (),
+        lease: Lease | None = None,
     ) -> str:
         """Keep a round, the evaluations in it, and the state from which the next one goes on.
+
+        Args:
+            run_id: The run.
+            record: The round.
+            state: Of the optimizer.
+            evaluations: Those of the round.
+            lease: The right to go on with the run; without it the round is not kept.
 
         Returns:
             Digest of the state.
 
         Raises:
-            CheckpointError: Another process has already kept another round of that number.
+            CheckpointError: Another process goes on with the run: the lease was lost, or there is
+                another round of that number.
         """
         text = record.dumps()
         digest = self.blobs.put(encode(state))
 
         def insert(connection: Connection) -> None:
             now = self.database.now(connection)
+            if lease is not None and not _is_held(connection, lease):
+                raise CheckpointError(
+                    f"Another process goes on with the run {run_id}: this one did not answer for "
+                    "too long."
+                )
             row = {
                 "run_id": run_id,
                 "number": record.number,
@@ -292,6 +325,21 @@ class Store:
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return {row.name: row.digest for row in rows}
 
+    def damage(self) -> list[str]:
+        """What is kept and cannot be read as it was written, a line each."""
+        found = []
+        for run in self.runs():
+            try:
+                self.rounds(run.id)
+            except CheckpointError as error:
+                found.append(str(error))
+        for digest in self.database.read(_digests):
+            try:
+                self.blobs.get(digest)
+            except CheckpointError as error:
+                found.append(str(error))
+        return found
+
     def _one(self, table: sql.Table, condition: Any, what: str) -> Any:
         query = sql.select(table).where(condition)
         row = self.database.read(lambda connection: connection.execute(query).one_or_none())
@@ -302,6 +350,29 @@ class Store:
     def close(self) -> None:
         """Release the database."""
         self.database.close()
+
+
+def _digests(connection: Connection) -> list[str]:
+    """Of all blobs that should be there; old states of the optimizer need not be."""
+    latest = sql.select(schema.checkpoint.c.run_id, sql.func.max(schema.checkpoint.c.number))
+    last = sql.tuple_(schema.checkpoint.c.run_id, schema.checkpoint.c.number).in_(
+        latest.group_by(schema.checkpoint.c.run_id)
+    )
+    work = schema.task.c.kind != CONTROLLER
+    queries = [
+        sql.select(schema.artifact.c.digest),
+        sql.select(schema.checkpoint.c.state).where(last),
+        sql.select(schema.task.c.payload).where(work),
+        sql.select(schema.task.c.result).where(work, schema.task.c.state == "done"),
+    ]
+    found = [row[0] for query in queries for row in connection.execute(query)]
+    return list(dict.fromkeys(found))
+
+
+def _is_held(connection: Connection, lease: Lease) -> bool:
+    """Whether nobody took a task over, and nobody can before this transaction ends."""
+    query = sql.select(schema.task.c.id).where(holds(lease)).with_for_update()
+    return connection.execute(query).first() is not None
 
 
 def _evaluation_row(

@@ -17,6 +17,8 @@ __all__ = [
     "run",
     "study",
     "task",
+    "token",
+    "vote",
 ]
 
 from sqlalchemy import (
@@ -162,4 +164,28 @@ ledger = Table(  # reservations, what was used of them, and what was given back
     Column("money", Float, nullable=False),
     Column("time", Float, nullable=False),
     UniqueConstraint("run_id", "key", "kind"),
+)
+token = Table(  # the right of a remote worker to do tasks of a run
+    "token",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),  # the token itself is kept nowhere
+    Column("run_id", NAME, ForeignKey("run.id"), nullable=False),
+    Column("note", NAME, nullable=False),  # who has it
+    Column("trust", String(10), nullable=False),  # full, quorum, sample
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("revoked", Float),
+)
+vote = Table(  # what an untrusted worker says of a task
+    "vote",
+    metadata,
+    Column("task_id", DIGEST, ForeignKey("task.id"), primary_key=True),
+    Column("token", DIGEST, ForeignKey("token.digest"), primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("kind", String(10), nullable=False),  # quorum, sample: who can confirm it
+    Column("status", String(10), nullable=False),  # see `votes`
+    Column("content", DIGEST),  # of the answer without its CPU time
+    Column("result", DIGEST),
+    Column("time", Float, nullable=False),
+    Index(None, "token", "status"),
 )

@@ -3,16 +3,23 @@
 A worker leases a task for some time. Each lease of a task has a higher fence number than the one
 before; a result is accepted only with the newest number, so that a worker which was believed dead
 cannot overwrite what came after it. A lease that is not renewed runs out, and another worker goes
-on. A lease that lies farther ahead than any can be is one of a clock that was set back: it has run
-out too.
+on. One that lies farther ahead than any can be is of a clock that was set back: it has run out too.
 """
 
-__all__ = ["Lease", "NewTask", "TaskQueue", "TaskState", "task_id"]
+__all__ = [
+    "CONTROLLER",
+    "NOTICE",
+    "Lease",
+    "NewTask",
+    "TaskQueue",
+    "TaskState",
+    "holds",
+    "insert_once",
+    "task_id",
+]
 
-import hashlib
-import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sql
@@ -21,63 +28,23 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from detopt.runtime.storage import schema
 from detopt.runtime.storage.database import Database
+from detopt.runtime.storage.leases import (
+    CONTROLLER,
+    LONGEST_LEASE,
+    Lease,
+    NewTask,
+    TaskState,
+    holds,
+    ran_out,
+    task_id,
+)
 
 Answer = Literal["accepted", "duplicate", "stale"]
-LONGEST_LEASE = 3_600.0  # s
 MAX_ATTEMPTS = 20
+NOTICE = 5.0  # s; to be tried that long when the machine goes away
 MANY = 500  # rows in a statement
+SWEEP = 1.0  # s between two looks at leases that ran out, while there is other work
 task, attempt = schema.task, schema.attempt
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """Work to be done.
-
-    Args:
-        key: Names it within its run; the same key is the same work.
-        kind: What a worker has to do with the payload.
-        payload: Digest of the blob that says the rest.
-    """
-
-    key: str
-    kind: str
-    payload: str
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to do a task until a time, and to hand in its result.
-
-    Args:
-        task_id: The task.
-        run_id: Its run.
-        kind, payload: See `NewTask`.
-        fence: Number of the lease.
-        worker: Who holds it.
-        until: When it runs out [s since 1970].
-    """
-
-    task_id: str
-    run_id: str
-    kind: str
-    payload: str
-    fence: int
-    worker: str
-    until: float
-
-
-@dataclass(frozen=True)
-class TaskState:
-    """How far a task is."""
-
-    state: str
-    result: str | None
-    error: str | None
-
-
-def task_id(run_id: str, key: str) -> str:
-    """Name of a task, the same whoever asks and however often."""
-    return hashlib.sha256(json.dumps([run_id, key]).encode()).hexdigest()
 
 
 class TaskQueue:
@@ -89,6 +56,7 @@ class TaskQueue:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._next_sweep = 0.0
 
     def add(
         self, run_id: str, tasks: Sequence[NewTask], max_attempts: int = MAX_ATTEMPTS
@@ -113,7 +81,7 @@ class TaskQueue:
                     "fence": 0,
                     "max_attempts": max_attempts,
                     "created": now,
-                    "position": int(now * 1e6) * 1000 + i % 1000,
+                    "position": int(now * 1e6) * 1000 + i,
                 }
                 for i, (name, one) in enumerate(zip(names, tasks, strict=True))
             ]
@@ -132,6 +100,7 @@ class TaskQueue:
         *,
         kinds: Sequence[str] | None = None,
         run_id: str | None = None,
+        where: Sequence[Any] = (),
     ) -> list[Lease]:
         """Lease up to `limit` tasks that nobody works on.
 
@@ -141,39 +110,76 @@ class TaskQueue:
             limit: Largest number of tasks.
             kinds: Kinds of tasks that the worker can do; None for all.
             run_id: Only tasks of that run.
+            where: Further conditions on the columns of a task.
         """
         lease_s = min(lease_s, LONGEST_LEASE)
+        wanted = [*where]
+        wanted += [] if kinds is None else [task.c.kind.in_(kinds)]
+        wanted += [] if run_id is None else [task.c.run_id == run_id]
 
         def take(connection: Connection) -> list[Lease]:
-            now = self.database.now(connection)
-            free = sql.select(task).where(_is_free(now))
-            if kinds is not None:
-                free = free.where(task.c.kind.in_(kinds))
-            if run_id is not None:
-                free = free.where(task.c.run_id == run_id)
-            free = free.order_by(task.c.position).limit(limit).with_for_update(skip_locked=True)
-            rows = connection.execute(free).all()
-            leases = []
-            for row in rows:
-                if row.state == "leased" and not self._expire(connection, row, now):
-                    continue
-                fence = row.fence + 1
-                connection.execute(
-                    sql.update(task)
-                    .where(task.c.id == row.id)
-                    .values(state="leased", fence=fence, worker=worker, lease_until=now + lease_s)
-                )
-                connection.execute(
-                    sql.insert(attempt).values(
-                        task_id=row.id, fence=fence, worker=worker, started=now
-                    )
-                )
-                leases.append(
-                    Lease(row.id, row.run_id, row.kind, row.payload, fence, worker, now + lease_s)
-                )
+            leases: list[Lease] = []
+            if time.monotonic() < self._next_sweep:
+                leases = self._lease(connection, worker, lease_s, limit, wanted)
+            if len(leases) < limit:
+                self._open_late(connection, limit - len(leases), wanted)
+                leases += self._lease(connection, worker, lease_s, limit - len(leases), wanted)
             return leases
 
         return self.database.write(take)
+
+    def _lease(
+        self, connection: Connection, worker: str, lease_s: float, limit: int, wanted: Any
+    ) -> list[Lease]:
+        """The first open tasks, in one statement: nobody else can take them meanwhile."""
+        query = sql.select(task.c.id).where(task.c.state == "open", *wanted)
+        query = query.order_by(task.c.position).limit(limit)
+        first = query.with_for_update(skip_locked=True, of=task).cte("first")
+        rows = connection.execute(
+            sql.update(task)
+            .where(task.c.id.in_(sql.select(first.c.id)))
+            .values(
+                state="leased",
+                fence=task.c.fence + 1,
+                worker=worker,
+                lease_until=self.database.clock_expression() + lease_s,
+            )
+            .returning(task)
+        ).all()
+        if rows:
+            connection.execute(
+                sql.insert(attempt),
+                [
+                    {
+                        "task_id": row.id,
+                        "fence": row.fence,
+                        "worker": worker,
+                        "started": row.lease_until - lease_s,
+                    }
+                    for row in rows
+                ],
+            )
+        rows = sorted(rows, key=lambda row: row.position)
+        return [
+            Lease(row.id, row.run_id, row.kind, row.payload, row.fence, worker, row.lease_until)
+            for row in rows
+        ]
+
+    def _open_late(self, connection: Connection, limit: int, wanted: Any) -> None:
+        """Open tasks whose leases ran out; those without attempts left have failed.
+
+        Not more than are wanted: a worker that is late keeps what nobody else takes.
+        """
+        now = self.database.now(connection)
+        query = sql.select(task).where(ran_out(now), *wanted).order_by(task.c.position).limit(limit)
+        for row in connection.execute(query.with_for_update(skip_locked=True)).all():
+            if self._expire(connection, row, now):
+                connection.execute(
+                    sql.update(task)
+                    .where(task.c.id == row.id)
+                    .values(state="open", lease_until=None)
+                )
+        self._next_sweep = time.monotonic() + SWEEP
 
     def _expire(self, connection: Connection, row: Any, now: float) -> bool:
         """Close a lease that ran out; False if the task has used up its attempts."""
@@ -187,17 +193,21 @@ class TaskQueue:
         return False
 
     def renew(self, lease: Lease, lease_s: float) -> bool:
-        """Keep a lease for longer; False if somebody else has the task now."""
+        """Keep a lease for longer [s]; False if somebody else has the task now.
+
+        Raises:
+            CheckpointError: The database is away, for a third of that time already.
+        """
         lease_s = min(lease_s, LONGEST_LEASE)
 
         def extend(connection: Connection) -> bool:
             until = self.database.now(connection) + lease_s
             changed = connection.execute(
-                sql.update(task).where(_holds(lease)).values(lease_until=until)
+                sql.update(task).where(holds(lease)).values(lease_until=until)
             )
             return changed.rowcount == 1
 
-        return self.database.write(extend)
+        return self.database.write(extend, lease_s / 3)
 
     def finish(self, lease: Lease, result: str) -> Answer:
         """Hand in the digest of a result.
@@ -210,7 +220,7 @@ class TaskQueue:
         def accept(connection: Connection) -> Answer:
             changed = connection.execute(
                 sql.update(task)
-                .where(_holds(lease))
+                .where(holds(lease))
                 .values(state="done", result=result, lease_until=None)
             )
             if changed.rowcount == 1:
@@ -222,18 +232,21 @@ class TaskQueue:
 
         return self.database.write(accept)
 
-    def fail(self, lease: Lease, error: str, *, final: bool = False) -> None:
+    def fail(
+        self, lease: Lease, error: str, *, final: bool = False, patience: float | None = None
+    ) -> None:
         """Say why a task could not be done; it is tried again unless it failed too often.
 
         Args:
             lease: What was tried.
             error: What went wrong.
             final: Whether trying again is of no use.
+            patience: How long to try where the database is away [s].
         """
 
         def record(connection: Connection) -> None:
             row = connection.execute(
-                sql.select(task.c.max_attempts).where(_holds(lease))
+                sql.select(task.c.max_attempts).where(holds(lease))
             ).one_or_none()
             if row is None:
                 return
@@ -242,35 +255,90 @@ class TaskQueue:
             lost = final or _spoiled(connection, lease.task_id) >= row.max_attempts
             connection.execute(
                 sql.update(task)
-                .where(_holds(lease))
+                .where(holds(lease))
                 .values(state="failed" if lost else "open", error=error, lease_until=None)
             )
 
-        self.database.write(record)
+        self.database.write(record, patience)
 
-    def release(self, lease: Lease) -> None:
-        """Give a task back unfinished, as on a notice that the machine goes away."""
+    def release(self, lease: Lease, patience: float = NOTICE) -> None:
+        """Give a task back unfinished, as on a notice that the machine goes away.
+
+        Args:
+            lease: What to give back.
+            patience: How long to try where the database is away [s]; the lease runs out anyway.
+        """
 
         def give_back(connection: Connection) -> None:
             changed = connection.execute(
-                sql.update(task).where(_holds(lease)).values(state="open", lease_until=None)
+                sql.update(task).where(holds(lease)).values(state="open", lease_until=None)
             )
             if changed.rowcount == 1:
                 now = self.database.now(connection)
                 _end(connection, lease.task_id, lease.fence, now, "released")
 
-        self.database.write(give_back)
+        self.database.write(give_back, patience)
 
-    def states(self, names: Iterable[str]) -> dict[str, TaskState]:
-        """How far tasks are, by name; those that do not exist are left out."""
+    def expire(self, lease: Lease) -> None:
+        """End a lease whose worker is known to be gone."""
+
+        def end(connection: Connection) -> None:
+            row = connection.execute(sql.select(task).where(holds(lease))).one_or_none()
+            now = self.database.now(connection)
+            if row is not None and self._expire(connection, row, now):
+                connection.execute(
+                    sql.update(task).where(holds(lease)).values(state="open", lease_until=None)
+                )
+
+        self.database.write(end)
+
+    def holder(self, name: str) -> Lease | None:
+        """The lease under which a task is worked on, if there is one."""
+        query = sql.select(task).where(task.c.id == name, task.c.state == "leased")
+        row = self.database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            return None
+        return Lease(
+            row.id, row.run_id, row.kind, row.payload, row.fence, row.worker, row.lease_until
+        )
+
+    def reopen(
+        self, names: Sequence[str], states: Sequence[str], attempts: int = MAX_ATTEMPTS
+    ) -> None:
+        """Let tasks that are in one of some states be done again, with so many more attempts."""
+
+        def again(connection: Connection) -> None:
+            for first in range(0, len(names), MANY):
+                connection.execute(
+                    sql.update(task)
+                    .where(task.c.id.in_(names[first : first + MANY]), task.c.state.in_(states))
+                    .values(
+                        state="open",
+                        result=None,
+                        error=None,
+                        lease_until=None,
+                        max_attempts=task.c.fence + attempts,
+                    )
+                )
+
+        self.database.write(again)
+
+    def states(self, names: Iterable[str], *, ended: bool = False) -> dict[str, TaskState]:
+        """How far tasks are, by name; those that do not exist are left out.
+
+        Args:
+            names: Of the tasks.
+            ended: Whether to leave those out, too, that are open or worked on.
+        """
         wanted = list(names)
+        also = [task.c.state.not_in(["open", "leased"])] if ended else []
 
         def look(connection: Connection) -> dict[str, TaskState]:
             found: dict[str, TaskState] = {}
             for first in range(0, len(wanted), MANY):
                 rows = connection.execute(
                     sql.select(task.c.id, task.c.state, task.c.result, task.c.error).where(
-                        task.c.id.in_(wanted[first : first + MANY])
+                        task.c.id.in_(wanted[first : first + MANY]), *also
                     )
                 )
                 found |= {row.id: TaskState(row.state, row.result, row.error) for row in rows}
@@ -301,17 +369,6 @@ def insert_once(connection: Connection, table: sql.Table) -> Any:
     """An insertion that leaves rows alone whose key is there already."""
     kind = sqlite if connection.dialect.name == "sqlite" else postgresql
     return kind.insert(table).on_conflict_do_nothing()
-
-
-def _is_free(now: float) -> Any:
-    ran_out = sql.or_(task.c.lease_until < now, task.c.lease_until > now + 2 * LONGEST_LEASE)
-    return sql.or_(task.c.state == "open", sql.and_(task.c.state == "leased", ran_out))
-
-
-def _holds(lease: Lease) -> Any:
-    return sql.and_(
-        task.c.id == lease.task_id, task.c.fence == lease.fence, task.c.state == "leased"
-    )
 
 
 def _end(
