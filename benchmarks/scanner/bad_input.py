@@ -1,5 +1,6 @@
 """Row `bad_input`: every mistake of a user is one clear line and exit code 2, and harms nothing."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from detopt.runtime import Study, StudyConfig
+from detopt.runtime import RunStore, Study, StudyConfig
 from scanner.common import Setting, python
 
 RUN = ("run", "muon_scanner", "--rounds", "2", "--events", "16", "--out", "run")
@@ -35,7 +36,8 @@ def _empty(folder: Path) -> None:
 
 def _corrupt_checkpoint(folder: Path) -> None:
     _small_run(folder / "run")
-    path = max((folder / "run" / "checkpoints").glob("*.pt"))
+    with contextlib.closing(RunStore(folder / "run")) as run:
+        path = Path(run.store.blobs.path(run.store.state_digest(run.id)))
     path.write_bytes(path.read_bytes()[:-100] + bytes(100))
 
 

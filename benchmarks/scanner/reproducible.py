@@ -1,5 +1,6 @@
 """Row `same_bits`: one seed gives one result, whatever the workers and interruptions."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from detopt.runtime import Study, StudyConfig, load_result
+from detopt.errors import CheckpointError
+from detopt.runtime import RunStore, Study, StudyConfig, load_result
 from scanner.common import BENCHMARKS, Setting, one_thread_environment, python
 
 ROUNDS = 8
@@ -58,14 +60,21 @@ def _killed(folder: Path, scans: int) -> dict[str, Any]:
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=BENCHMARKS, env=one_thread_environment()
     )
-    checkpoint = folder / "checkpoints" / f"round-{KILLED_AFTER:06d}.pt"
-    while not checkpoint.exists() and process.poll() is None:
+    while _n_rounds(folder) <= KILLED_AFTER and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "result.json").exists(), "the study ended before it was killed"
     _run(GO_ON.format(folder=str(folder)))
     return load_result(folder)
+
+
+def _n_rounds(folder: Path) -> int:
+    try:
+        with contextlib.closing(RunStore(folder)) as run:
+            return len(run.rounds())
+    except CheckpointError:  # there is none yet
+        return 0
 
 
 def _run(code: str) -> None:

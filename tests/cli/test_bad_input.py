@@ -1,5 +1,6 @@
 """What cannot be done is refused: one clear line, exit code 2, nothing written or overwritten."""
 
+import sqlite3
 import subprocess
 import sys
 
@@ -176,12 +177,16 @@ def _remove(path):
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, _garble, _remove])
 def test_a_damaged_checkpoint_is_refused(detopt, done, damage):
-    damage(sorted(done.glob("checkpoints/*.pt"))[-1])
+    connection = sqlite3.connect(done / "study.sqlite")
+    query = "SELECT state FROM checkpoint ORDER BY number DESC"
+    ((state,), *_) = connection.execute(query).fetchall()
+    connection.close()
+    damage(done / "blobs" / state[:2] / state)
     before = files(done)
     answer = detopt("resume", "done")
     assert answer.code == 2
     assert answer.err.count("\n") == 1
-    assert "checkpoint" in answer.err
+    assert state in answer.err
     assert files(done) == before
 
 

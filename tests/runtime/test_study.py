@@ -160,11 +160,17 @@ def test_killed_process_loses_nothing(make, case, tmp_path):
     assert finished(resumed) == expected
 
 
-@pytest.mark.parametrize("left", ["checkpoints/round-000003.pt", "checkpoints/round-000003.part"])
-def test_checkpoint_without_its_row_is_made_again(make, left):
-    expected = finished(make("whole"))
-    folder = interrupt(make("part"), 3)
-    (folder / left).write_bytes(b"half a checkpo")  # killed between the file and the row
+@pytest.mark.parametrize("end", ["", ".0123456789.partial"])
+def test_checkpoint_without_its_row_is_made_again(make, end):
+    whole = make("whole")
+    interrupt(whole, 4)
+    left = blob(whole.store.folder, whole.store.store.state_digest(whole.store.id))
+    expected = finished(Study.resume(whole.store.folder))
+    study = make("part")
+    folder = interrupt(study, 3)
+    half = blob(folder, left.name).with_name(left.name + end)  # killed between the file and the row
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(b"half a checkpo")
     assert finished(Study.resume(folder)) == expected
 
 
@@ -280,28 +286,43 @@ def flip(path, position=0.5):
     path.write_bytes(bytes(data))
 
 
+def blob(folder, digest):
+    return folder / "blobs" / digest[:2] / digest
+
+
+def checkpoint(folder):
+    """The file with the optimizer's last state."""
+    connection = sqlite3.connect(folder / "study.sqlite")
+    row = connection.execute("SELECT state FROM checkpoint ORDER BY number DESC").fetchone()
+    connection.close()
+    return blob(folder, row[0])
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 DAMAGE = {
-    "flipped byte of the checkpoint": lambda f: flip(f / "checkpoints/round-000002.pt"),
-    "truncated checkpoint": lambda f: cut(f / "checkpoints/round-000002.pt"),
-    "empty checkpoint": lambda f: (f / "checkpoints/round-000002.pt").write_bytes(b""),
-    "lost checkpoint": lambda f: (f / "checkpoints/round-000002.pt").unlink(),
+    "flipped byte of the checkpoint": lambda f: flip(checkpoint(f)),
+    "truncated checkpoint": lambda f: cut(checkpoint(f)),
+    "empty checkpoint": lambda f: checkpoint(f).write_bytes(b""),
+    "lost checkpoint": lambda f: checkpoint(f).unlink(),
     "truncated database": lambda f: cut(f / "study.sqlite"),
     "empty database": lambda f: (f / "study.sqlite").write_bytes(b""),
     "lost database": lambda f: (f / "study.sqlite").unlink(),
     "no database": lambda f: (f / "study.sqlite").write_text("precious" * 1_000),
     "flipped header": lambda f: flip(f / "study.sqlite", 0.0),
-    "edited round": lambda f: sql(f, "UPDATE rounds SET record = replace(record, '0', '1')"),
-    "lost round": lambda f: sql(f, "DELETE FROM rounds WHERE number = 1"),
-    "lost last round": lambda f: sql(f, "UPDATE rounds SET number = 7 WHERE number = 2"),
+    "edited round": lambda f: sql(f, "UPDATE checkpoint SET record = replace(record, '0', '1')"),
+    "lost round": lambda f: sql(f, "DELETE FROM checkpoint WHERE number = 1"),
+    "lost last round": lambda f: sql(f, "UPDATE checkpoint SET number = 7 WHERE number = 2"),
+    "other state": lambda f: sql(f, f"UPDATE checkpoint SET state = '{'0' * 64}'"),
     "lost study": lambda f: sql(f, "DELETE FROM study"),
-    "other version": lambda f: sql(f, "UPDATE study SET format = 99"),
-    "lost table": lambda f: sql(f, "DROP TABLE rounds"),
+    "lost run": lambda f: sql(f, "DELETE FROM run"),
+    "other fingerprint": lambda f: sql(f, "UPDATE study SET fingerprint = 'f'"),
+    "other version": lambda f: sql(f, "UPDATE alembic_version SET version_num = '99'"),
+    "lost table": lambda f: sql(f, "DROP TABLE checkpoint"),
     "edited study": lambda f: edit(f / "study.yaml", "seed: 0", "seed: 1"),
-    "edited options": lambda f: edit(f / "study.yaml", "options: {}", "options: {gap: 0.4}"),
+    "edited options": lambda f: edit(f / "study.yaml", "\noptions: {}", "\noptions: {gap: 0.4}"),
     "edited use case": lambda f: edit(f / "inputs/vector.py", "0.3 * events", "0.4 * events"),
 }
 
@@ -363,8 +384,11 @@ def test_two_processes_on_one_run_are_told_apart(make):
     folder = interrupt(make(), 1)
     one, other = Study.resume(folder), Study.resume(folder)
     one.run()
+    before = contents(folder)
     with pytest.raises(CheckpointError, match="Another process"):
         other.run()
+    assert load_result(folder)["rounds"] == 6
+    assert before[folder / "result.json"] == contents(folder)[folder / "result.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
@@ -382,8 +406,8 @@ def test_damaged_result_is_refused(make, text):
 def test_old_checkpoints_are_removed_and_rounds_stay(make):
     study = make()
     study.run()
-    kept = sorted(path.name for path in (study.store.folder / "checkpoints").iterdir())
-    assert kept == ["round-000004.pt", "round-000005.pt"]
+    kept = {path.name for path in study.store.folder.glob("blobs/*/*")}
+    assert kept == {study.store.store.state_digest(study.store.id, back) for back in (0, 1)}
     assert [record.number for record in study.store.rounds()] == list(range(6))
 
 

@@ -2,6 +2,7 @@
 
 __all__ = ["app", "run_app"]
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from detopt.cli import output
 from detopt.cli.compare import compare_methods
+from detopt.cli.doctor import doctor
 from detopt.cli.options import (
     Debug,
     Json,
@@ -20,6 +22,9 @@ from detopt.cli.options import (
 )
 from detopt.cli.physics import physics
 from detopt.cli.reconstruct import reconstruct
+from detopt.cli.service import serve, token
+from detopt.cli.store import store_app
+from detopt.cli.worker import worker
 from detopt.errors import DetoptError
 
 app = typer.Typer(
@@ -180,16 +185,16 @@ def show(identifier: RunName, json: Json = False, debug: Debug = False) -> None:
     from detopt.runtime import RunStore, load_result, load_study
 
     folder = output.run_folder(identifier)
-    store = RunStore(folder)
     finished = (folder / "result.json").is_file()
-    data = {
-        "study": store.id,
-        "status": store.status,
-        "folder": str(folder),
-        "config": load_study(folder / "study.yaml").model_dump(mode="json"),
-        "rounds": len(store.rounds()),
-        "result": load_result(folder) if finished else None,
-    }
+    with contextlib.closing(RunStore(folder)) as store:
+        data = {
+            "study": store.id,
+            "status": store.status,
+            "folder": str(folder),
+            "config": load_study(folder / "study.yaml").model_dump(mode="json"),
+            "rounds": len(store.rounds()),
+            "result": load_result(folder) if finished else None,
+        }
     output.shown(data, json)
 
 
@@ -214,6 +219,11 @@ def report(identifier: RunName, json: Json = False, debug: Debug = False) -> Non
 app.command("compare-methods")(compare_methods)
 app.command()(physics)
 app.command()(reconstruct)
+app.command()(worker)
+app.command()(serve)
+app.command()(doctor)
+app.command()(token)
+app.add_typer(store_app, name="store")
 
 
 def run_app(arguments: list[str]) -> int:

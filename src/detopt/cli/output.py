@@ -13,6 +13,7 @@ __all__ = [
     "runs",
     "say",
     "shown",
+    "tokens",
 ]
 
 import contextlib
@@ -20,6 +21,7 @@ import json as json_module
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +69,14 @@ def run_folder(identifier: str) -> Path:
     for folder in (Path(identifier), Path("runs") / identifier):
         if folder.is_dir():
             return folder
-    known = [path.parent.name for path in sorted(Path("runs").glob("*/study.sqlite"))]
+    known = [path.parent.name for path in sorted(_run_files(Path("runs")))]
     there = f"There are: {', '.join(known)}." if known else "There is none below `runs/`."
     raise NotFoundError(f"No run `{identifier}`. {there}")
+
+
+def _run_files(folder: Path) -> list[Path]:
+    """What says that a folder holds a run, of its own or in a shared store."""
+    return [*folder.glob("*/study.sqlite"), *folder.glob("*/store.json")]
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -224,16 +231,37 @@ def shown(data: Mapping[str, Any], json: bool) -> None:
         result(data["result"], Path(data["folder"]), json=False)
 
 
+def tokens(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+    """Who has tokens of a run."""
+    if json:
+        document(list(rows))
+        return
+    _table(
+        "tokens",
+        ("digest", "note", "trust", "until", ""),
+        [
+            (
+                str(row["digest"])[:12],
+                escape(str(row["note"])),
+                str(row["trust"]),
+                datetime.fromtimestamp(float(row["expires"]), UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "revoked" if row["revoked"] else "",
+            )
+            for row in rows
+        ],
+    )
+
+
 def runs(folder: Path, json: bool) -> None:
     """All runs below a folder."""
     from detopt.runtime import RunStore, load_result
 
     rows = []
-    for path in sorted(folder.glob("*/study.sqlite")):
+    for path in sorted(_run_files(folder)):
         value = None
         try:
-            store = RunStore(path.parent)
-            status, rounds = store.status, len(store.rounds())
+            with contextlib.closing(RunStore(path.parent)) as store:
+                status, rounds = store.status, len(store.rounds())
             if status == "finished":
                 value = load_result(path.parent)["objective"]["final"]["value"]
         except CheckpointError:

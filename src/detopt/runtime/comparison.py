@@ -19,8 +19,8 @@ from detopt.pipeline import Problem
 from detopt.runtime.comparison_result import Comparison, without_dominated
 from detopt.runtime.config import StudyConfig
 from detopt.runtime.contenders import Contender
-from detopt.runtime.executors import ProblemRecipe, ProcessExecutor, _problem
-from detopt.runtime.executors import _result as result_of
+from detopt.runtime.executors import ProblemRecipe, ProcessExecutor
+from detopt.runtime.executors.processes import result_of, worker_problem
 from detopt.runtime.ledger import Ledger, run_key
 from detopt.runtime.race import Plan, Run, race
 from detopt.runtime.study import make_method
@@ -151,13 +151,13 @@ def _side_by_side(
     problem: Problem, recipe: ProblemRecipe, work: Sequence[_Work], workers: int
 ) -> Iterator[tuple[_Work, Run]]:
     with closing(ProcessExecutor(problem, recipe, workers)) as pool:
-        futures = {pool.submit(_in_worker, one): one for one in work}
+        futures = {pool.call(_in_worker, one): one for one in work}
         for future in as_completed(futures):
             yield futures[future], result_of(future)
 
 
 def _in_worker(one: _Work) -> Run:
-    return one.run(_problem(), None)
+    return one.run(worker_problem(), None)
 
 
 def _check_reference(reference: Sequence[float] | None, problem: Problem) -> None:

@@ -5,14 +5,15 @@ __all__ = ["StudyConfig", "load_study", "save_study"]
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from detopt import usecases
 from detopt.errors import ConfigError
 from detopt.optimizers import METHODS
+from detopt.runtime.executors.dask import DaskOptions
 
 DEFAULT_ROUNDS = 100
 DEFAULT_EVALUATION = 4_000
@@ -32,11 +33,30 @@ class StudyConfig(BaseModel):
     rounds: int = Field(DEFAULT_ROUNDS, ge=1, description="Rounds of ask, evaluate and tell")
     events: int | None = Field(None, ge=1, description="Events in an evaluation; null: its own")
     seed: int = Field(0, ge=0, description="Seed of all random numbers")
-    workers: int = Field(1, ge=1, description="Processes; they do not change the result")
+    workers: int = Field(
+        1,
+        ge=0,
+        description="Processes; they do not change the result. 0: others work",
+    )
+    executor: Literal["local", "queue", "dask"] = Field(
+        "local",
+        validate_default=True,
+        description="Processes of this machine, workers that share a store, or Dask",
+    )
+    executor_options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the executor: of the Dask cluster"
+    )
     freeze: list[str] = Field(default_factory=list, description="Parameters or groups to freeze")
     evaluation_events: int = Field(
         DEFAULT_EVALUATION, ge=2, description="Events of the independent re-evaluation"
     )
+
+    @field_validator("executor")
+    @classmethod
+    def _somebody_works(cls, executor: str, info: Any) -> str:
+        if executor == "local" and info.data.get("workers") == 0:
+            raise ValueError("`workers` must be >= 1 where nobody else works")
+        return executor
 
     @classmethod
     def make(cls, use_case: str, **settings: Any) -> "StudyConfig":
@@ -66,6 +86,10 @@ class StudyConfig(BaseModel):
             raise ConfigError(_explain(error)) from error
         if config.method not in METHODS:
             raise ConfigError(f"No method `{config.method}`. There are: {', '.join(METHODS)}.")
+        if config.executor == "dask":
+            DaskOptions.make(config.executor_options)
+        elif config.executor_options:
+            raise ConfigError(f"The executor `{config.executor}` has no options.")
         usecases.load(use_case).configure(config.options)
         return config
 

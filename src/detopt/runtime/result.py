@@ -19,7 +19,8 @@ from detopt.errors import CheckpointError, SimulationError
 from detopt.pipeline import Problem, Request, Summary, merge
 from detopt.pipeline.evaluation import bootstrap
 from detopt.runtime.executors import DesignChunk, Executor
-from detopt.runtime.store import Round, write_whole
+from detopt.runtime.rounds import Round
+from detopt.runtime.store import write_whole
 
 if TYPE_CHECKING:
     from detopt.runtime.study import Study
@@ -132,7 +133,9 @@ def conclude(
     diagnostics = [vars(plot) for plot in plots]
     data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
     result = Result(data | {"failures": failures}, summaries)
-    result.save(study.store.folder)
+    path = result.save(study.store.folder)
+    if not study.store.is_private:
+        study.store.store.keep(study.store.id, FILE, path.read_bytes())
     return result
 
 

@@ -1,101 +1,32 @@
-"""Where a run is kept: a folder with a SQLite file and one checkpoint file a round.
+"""The folder of one run, and where its rows and bytes lie.
 
-After every round the optimizer's state is written to a new file, then a row with the file's
-checksum is committed. Whatever happens in between, the last committed row names a complete
-checkpoint. Older checkpoints are removed, the rows stay.
+By default a SQLite file and blobs in the folder itself; or any database and object store by URL,
+which many machines share. After every round the optimizer's state is written as a blob, then a row
+with its digest is committed. Whatever happens in between, the last committed row names a complete
+state.
 """
 
-__all__ = ["Round", "RunStore"]
+__all__ = ["Round", "RunStore", "database_url", "refuse_password", "write_whole"]
 
-import hashlib
-import io
+import contextlib
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sql
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from sqlalchemy import make_url
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, ConfigError
 from detopt.optimizers import StateDict
+from detopt.pipeline import Evaluation
+from detopt.runtime.rounds import Round
+from detopt.runtime.storage import BlobStore, Database, Lease, Store, sqlite_url
+from detopt.runtime.storage.tasks import NOTICE
 
-FORMAT = 1
-KEPT = 2  # checkpoints
-FILE = "study.sqlite"
-OWN = ("study.yaml", "result.json", "report.html", "checkpoints", "inputs")  # files of a run
-
-_metadata = sql.MetaData()
-_study = sql.Table(
-    "study",
-    _metadata,
-    sql.Column("format", sql.Integer, primary_key=True),
-    sql.Column("id", sql.Text, nullable=False),
-    sql.Column("created", sql.Float, nullable=False),
-    sql.Column("fingerprint", sql.Text, nullable=False),
-    sql.Column("status", sql.Text, nullable=False),
-)
-_rounds = sql.Table(
-    "rounds",
-    _metadata,
-    sql.Column("number", sql.Integer, primary_key=True),
-    sql.Column("record", sql.Text, nullable=False),
-    sql.Column("record_sha256", sql.Text, nullable=False),
-    sql.Column("checkpoint", sql.Text, nullable=False),
-    sql.Column("checkpoint_sha256", sql.Text, nullable=False),
-)
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a round found.
-
-    Args:
-        number: From 0.
-        theta: Where it was evaluated.
-        value: Objective; the best one of a population.
-        std_error: Its standard error.
-        gradient: In theta, where the method uses one.
-        gradient_std_error: Its standard error.
-        terms: Named terms and cost.
-        n_evaluations: Evaluations of the objective.
-        cpu_s: CPU time of the evaluations [s].
-        wall_s: Time that the round took [s].
-    """
-
-    number: int
-    theta: Float[Tensor, " n_free"]
-    value: float
-    std_error: float
-    gradient: Float[Tensor, " n_free"] | None
-    gradient_std_error: Float[Tensor, " n_free"] | None
-    terms: dict[str, float]
-    n_evaluations: int
-    cpu_s: float
-    wall_s: float
-
-    def dumps(self) -> str:
-        """As JSON, every bit of the numbers kept."""
-        data = dict(self.__dict__)
-        for key in ("theta", "gradient", "gradient_std_error"):
-            data[key] = None if data[key] is None else [float(v).hex() for v in data[key]]
-        return json.dumps(data)
-
-    @staticmethod
-    def loads(text: str) -> "Round":
-        """From JSON."""
-        data = json.loads(text)
-        for key in ("theta", "gradient", "gradient_std_error"):
-            if data[key] is not None:
-                values = [float.fromhex(v) for v in data[key]]
-                data[key] = torch.tensor(values, dtype=torch.float64)
-        return Round(**data)
+KEPT = 2  # states of the optimizer
+FILE, PLACE, BLOBS = "study.sqlite", "store.json", "blobs"
+OWN = ("study.yaml", "result.json", "report.html", BLOBS, "inputs", PLACE)  # files of a run
 
 
 class RunStore:
@@ -110,30 +41,46 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = folder / FILE
-        if not path.is_file():
-            raise CheckpointError(f"{folder} holds no run: {FILE} is missing.")
-        self._engine = _engine(path)
-        with self._connected() as connection:
-            found = connection.execute(sql.select(_study)).all()
-            sound = connection.execute(sql.text("PRAGMA integrity_check")).scalar_one() == "ok"
-        if not sound:
-            raise CheckpointError(f"{path} is damaged. Start a new run from study.yaml.")
-        row = found[0] if len(found) == 1 else None
-        if row is None or row.format != FORMAT:
-            raise CheckpointError(f"{path} is no run of this version of detopt.")
-        self.id = str(row.id)
-        self.fingerprint = str(row.fingerprint)
+        database_url(folder)
+        place = _read_place(folder)
+        self.is_private = "database" not in place
+        self.store = _open(folder, place.get("database"), place.get("blobs"))
+        try:
+            self.store.database.check()
+            run = self.store.run(_only_run(self.store, folder, place.get("run")))
+            self.id = run.id
+            self.fingerprint = self.store.study(run.study_id).fingerprint
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
-    def create(cls, folder: Path, study: str, fingerprint: str) -> "RunStore":
+    def create(
+        cls,
+        folder: Path,
+        run_id: str,
+        fingerprint: str,
+        config: Mapping[str, Any] | None = None,
+        *,
+        database: str | None = None,
+        blobs: str | None = None,
+        parent_id: str | None = None,
+    ) -> "RunStore":
         """A new run in `folder`.
+
+        Args:
+            folder: Where `study.yaml`, results and report are.
+            run_id: Name of the run.
+            fingerprint: What determines its result.
+            config: What the study is.
+            database: URL of a shared database; None for a file in the folder.
+            blobs: URL of shared files; None for the folder.
+            parent_id: Study whose design this one starts from.
 
         Raises:
             CheckpointError: There is a run already; nothing is overwritten.
         """
-        path = folder / FILE
-        if path.exists():
+        if (folder / FILE).exists() or (folder / PLACE).exists():
             raise CheckpointError(
                 f"{folder} already holds a run. Resume it with `detopt resume {folder}`, or choose "
                 "another folder."
@@ -144,68 +91,70 @@ class RunStore:
                 f"{folder} already holds {', '.join(taken)}, which a run would overwrite. Choose "
                 "another folder."
             )
+        refuse_password(database)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-        engine = _engine(path)
-        _metadata.create_all(engine)
-        with engine.begin() as connection:
-            connection.execute(
-                sql.insert(_study).values(
-                    format=FORMAT,
-                    id=study,
-                    created=time.time(),
-                    fingerprint=fingerprint,
-                    status="running",
-                )
-            )
-        engine.dispose()
+        store = _open(folder, database, blobs)
+        try:
+            store.database.upgrade()
+            store.add_study(run_id, fingerprint, config or {}, parent_id)
+            store.add_run(run_id, run_id)
+        finally:
+            store.close()
+        if database is not None:
+            _write_place(folder, database, blobs, run_id)
+        return cls(folder)
+
+    @classmethod
+    def fetch(
+        cls, folder: Path, store: Store, run_id: str, inputs: Mapping[str, bytes]
+    ) -> "RunStore":
+        """A run of a shared store, in an empty folder here.
+
+        Args:
+            folder: Where its files go.
+            store: Where the run is kept.
+            run_id: The run.
+            inputs: Study and input files, by name.
+        """
+        for name, data in inputs.items():
+            write_whole(folder / name, data)
+        url = store.database.engine.url.render_as_string(hide_password=False)
+        refuse_password(url)
+        _write_place(folder, url, store.blobs.url, run_id)
         return cls(folder)
 
     @property
     def status(self) -> str:
         """`running`, `interrupted` or `finished`."""
-        with self._connected() as connection:
-            return str(connection.execute(sql.select(_study.c.status)).scalar_one())
+        return self.store.run(self.id).status
 
     @status.setter
     def status(self, status: str) -> None:
-        with self._connected() as connection, connection.begin():
-            connection.execute(sql.update(_study).values(status=status))
+        self.store.set_status(self.id, status)
 
-    def append(self, record: Round, state: StateDict) -> None:
-        """Keep a round, and the state from which the next one goes on."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        data = buffer.getvalue()
-        name = f"checkpoints/round-{record.number:06d}.pt"
-        write_whole(self.folder / name, data)
-        text = record.dumps()
-        with self._connected() as connection, connection.begin():
-            connection.execute(
-                sql.insert(_rounds).values(
-                    number=record.number,
-                    record=text,
-                    record_sha256=_digest(text.encode()),
-                    checkpoint=name,
-                    checkpoint_sha256=_digest(data),
-                )
-            )
-        old = self.folder / f"checkpoints/round-{record.number - KEPT:06d}.pt"
-        old.unlink(missing_ok=True)
+    def interrupt(self, lease: Lease) -> None:
+        """Say that nobody goes on with the run for now, unless somebody else does."""
+        self.store.set_status(self.id, "interrupted", lease, NOTICE)
+
+    def append(
+        self,
+        record: Round,
+        state: StateDict,
+        evaluations: Sequence[Evaluation] = (),
+        lease: Lease | None = None,
+    ) -> None:
+        """Keep a round, and the state from which the next one goes on; see `Store.append`."""
+        self.store.append(self.id, record, state, evaluations, lease)
+        old = self.store.state_digest(self.id, back=KEPT) if self.is_private else None
+        if old is not None:
+            self.store.blobs.remove(old)
 
     def rounds(self) -> list[Round]:
         """All rounds so far."""
-        with self._connected() as connection:
-            rows = connection.execute(sql.select(_rounds).order_by(_rounds.c.number)).all()
-        for i, row in enumerate(rows):
-            if row.number != i or _digest(row.record.encode()) != row.record_sha256:
-                raise CheckpointError(
-                    f"{self.folder / FILE} is damaged: its round {i} is missing or was changed. "
-                    "Start a new run from study.yaml."
-                )
-        return [Round.loads(row.record) for row in rows]
+        return self.store.rounds(self.id)
 
     def last_state(self) -> StateDict | None:
         """State after the last round, or None before the first.
@@ -213,59 +162,84 @@ class RunStore:
         Raises:
             CheckpointError: The checkpoint is missing or damaged.
         """
-        with self._connected() as connection:
-            row = connection.execute(
-                sql.select(_rounds).order_by(_rounds.c.number.desc()).limit(1)
-            ).one_or_none()
-        if row is None:
-            return None
-        path = self.folder / str(row.checkpoint)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"The checkpoint {path} is missing.") from error
-        if _digest(data) != row.checkpoint_sha256:
-            raise CheckpointError(
-                f"The checkpoint {path} is damaged: its checksum differs. Restore the file from a "
-                "copy, or start a new run from study.yaml."
-            )
-        state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+        state: StateDict | None = self.store.last_state(self.id)
         return state
 
-    @contextmanager
-    def _connected(self) -> Iterator[sql.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except sql.exc.IntegrityError as error:
-            raise CheckpointError(
-                f"Another process goes on with the run in {self.folder}. Stop one of the two."
-            ) from error
-        except (sql.exc.SQLAlchemyError, ValueError) as error:  # ValueError: a text that is none
-            reason = getattr(error, "orig", error)
-            raise CheckpointError(
-                f"{self.folder / FILE} is damaged: {reason}. Start a new run from study.yaml."
-            ) from error
-
     def close(self) -> None:
-        """Release the file."""
-        self._engine.dispose()
+        """Release the database."""
+        self.store.close()
 
 
-def _engine(path: Path) -> sql.Engine:
-    return sql.create_engine(f"sqlite:///{path}", poolclass=sql.NullPool)
+def database_url(folder: Path) -> str:
+    """Where the rows of a run are, of whatever version.
+
+    Raises:
+        CheckpointError: The folder holds no run.
+    """
+    database = _read_place(folder).get("database")
+    if database is None and not (folder / FILE).is_file():
+        raise CheckpointError(f"{folder} holds no run: {FILE} is missing.")
+    return sqlite_url(folder / FILE) if database is None else str(database)
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _open(folder: Path, database: str | None, blobs: str | None) -> Store:
+    url = sqlite_url(folder / FILE) if database is None else database
+    return Store(Database(url), BlobStore(folder.resolve() / BLOBS if blobs is None else blobs))
+
+
+def refuse_password(database: str | None) -> None:
+    """No secret in a file.
+
+    Raises:
+        ConfigError: The URL holds a password.
+    """
+    if database is not None and make_url(database).password is not None:
+        raise ConfigError(
+            "The URL of the database holds a password, which would be written into a file. Leave "
+            "it out, and give it by PGPASSWORD or in ~/.pgpass."
+        )
+
+
+def _write_place(folder: Path, database: str, blobs: str | None, run_id: str) -> None:
+    place = {"database": database, "blobs": blobs, "run": run_id}
+    write_whole(folder / PLACE, json.dumps(place).encode())
+
+
+def _read_place(folder: Path) -> dict[str, Any]:
+    path = folder / PLACE
+    if not path.is_file():
+        return {}
+    try:
+        place: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    return place
+
+
+def _only_run(store: Store, folder: Path, name: str | None) -> str:
+    if name is not None:
+        return name
+    runs = store.runs()
+    if len(runs) != 1:
+        raise CheckpointError(f"{folder / FILE} is no run of this version of detopt.")
+    return runs[0].id
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file such that it is either complete or absent."""
-    path.parent.mkdir(exist_ok=True)
+    """Write a file such that it is either complete or absent.
+
+    Raises:
+        CheckpointError: The disk is full or read-only; an older file stays as it is.
+    """
     partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise CheckpointError(f"Cannot write {path}: {error.strerror}.") from error

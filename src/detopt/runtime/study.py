@@ -2,6 +2,7 @@
 
 __all__ = ["Study"]
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +20,21 @@ from detopt.optimizers import METHODS, Optimizer, make
 from detopt.pipeline import Evaluation, Problem
 from detopt.random import Seed
 from detopt.runtime.config import StudyConfig, load_study, path_options, save_study
-from detopt.runtime.executors import Executor, ProblemRecipe, make_executor
+from detopt.runtime.controller import LEASE, leading
+from detopt.runtime.executors import (
+    DaskExecutor,
+    Executor,
+    ProblemRecipe,
+    QueueExecutor,
+    make_executor,
+)
+from detopt.runtime.interruption import interruptible
 from detopt.runtime.result import Result, conclude
-from detopt.runtime.store import Round, RunStore
+from detopt.runtime.rounds import Round
+from detopt.runtime.storage import Lease
+from detopt.runtime.store import RunStore
+from detopt.runtime.votes import refuse_false
+from detopt.runtime.worker import keep_inputs, read_inputs
 
 Listener = Callable[[str, int, int, "Round | None"], None]
 
@@ -46,6 +59,7 @@ class Study:
         self.store = store
         self.recipe = recipe
         self.seed = Seed(config.seed)
+        self._n_false = 0
         self.optimizer = self._make_optimizer()
         self.history = store.rounds()
         state = store.last_state()
@@ -58,8 +72,21 @@ class Study:
             )
 
     @classmethod
-    def create(cls, config: StudyConfig, folder: Path | None = None) -> "Study":
+    def create(
+        cls,
+        config: StudyConfig,
+        folder: Path | None = None,
+        *,
+        database: str | None = None,
+        blobs: str | None = None,
+    ) -> "Study":
         """A new study in a new folder, `runs/ID` by default.
+
+        Args:
+            config: What the study is.
+            folder: Where study, result and report are.
+            database: URL of a database that others share; None for a file in the folder.
+            blobs: URL of the files that belong to it.
 
         Raises:
             CheckpointError: The folder holds a run already.
@@ -70,9 +97,19 @@ class Study:
         fingerprint = _fingerprint(config)
         study = f"{Path(config.use_case).stem}-{fingerprint[:8]}"
         target = _free_folder(study) if folder is None else folder
-        store = RunStore.create(target, target.resolve().name, fingerprint)
-        save_study(config, target)
-        return cls(config, problem, store, recipe)
+        store = RunStore.create(
+            target,
+            target.resolve().name,
+            fingerprint,
+            config.model_dump(mode="json"),
+            database=database,
+            blobs=blobs,
+        )
+        with contextlib.closing(store):
+            save_study(config, target)
+            if not store.is_private or config.executor == "queue":
+                keep_inputs(store.store, store.id, target)
+            return cls(config, problem, store, recipe)
 
     @classmethod
     def resume(cls, folder: Path) -> "Study":
@@ -81,15 +118,16 @@ class Study:
         Raises:
             CheckpointError: The folder holds no run, or it is damaged or was edited.
         """
-        store = RunStore(folder)
-        config = load_study(folder / "study.yaml", complete=True)
-        if _fingerprint(config) != store.fingerprint:
-            raise CheckpointError(
-                f"{folder / 'study.yaml'} or one of its input files was changed since the run "
-                "began, so it cannot go on to the same result. Undo the change, or start a new run."
-            )
-        problem, recipe = _problem(config)
-        return cls(config, problem, store, recipe)
+        with contextlib.closing(RunStore(folder)) as store:  # it opens again when it is used
+            config = load_study(folder / "study.yaml", complete=True)
+            if _fingerprint(config) != store.fingerprint:
+                raise CheckpointError(
+                    f"{folder / 'study.yaml'} or one of its input files was changed since the run "
+                    "began, so it cannot go on to the same result. Undo the change, or start a "
+                    "new run."
+                )
+            problem, recipe = _problem(config)
+            return cls(config, problem, store, recipe)
 
     def _make_optimizer(self) -> Optimizer:
         return make_method(self.config, self.problem)
@@ -98,35 +136,70 @@ class Study:
         """Whether the rounds are used up or the method has converged."""
         return self.optimizer.round >= self.config.rounds or self.optimizer.finished
 
-    def run(self, listener: Listener | None = None) -> Result:
+    def run(
+        self,
+        listener: Listener | None = None,
+        *,
+        lease: Lease | None = None,
+        lease_s: float = LEASE,
+    ) -> Result:
         """Go on until the end, then re-evaluate start, final and baseline independently.
 
         Args:
             listener: Called after each piece of work with what is done, how much of it, and the
                 last round.
+            lease: The right to go on with the run, where it was taken already.
+            lease_s: Time after which another process may go on if this one is gone [s].
 
         Raises:
-            KeyboardInterrupt: Stopped by the user; the study can be resumed.
+            KeyboardInterrupt: Stopped by the user or by a signal; the study can be resumed.
+            CheckpointError: Another process goes on with the run, or it cannot be kept.
         """
-        with make_executor(self.problem, self.recipe, self.config.workers) as executor:
-            try:
-                self._loop(executor, listener)
+        with interruptible(), leading(self.store, lease_s, lease) as held:
+            self._refuse_stale()
+            self._n_false = refuse_false(self.store.store, self.store.id)
+            with self.make_executor() as executor:
+                self._loop(executor, listener, held)
                 result = conclude(self, executor, listener)
-            except BaseException:
-                self.store.status = "interrupted"
-                raise
-        self.store.status = "finished"
-        return result
+            refuse_false(self.store.store, self.store.id, self._n_false)
+            return result
 
-    def _loop(self, executor: Executor, listener: Listener | None) -> None:
-        self.store.status = "running"
+    def _refuse_stale(self) -> None:
+        found = len(self.store.rounds())
+        if found != len(self.history):
+            raise CheckpointError(
+                f"Another process has gone on with {self.store.folder} to round {found} since it "
+                f"was opened here at round {len(self.history)}. Resume it again."
+            )
+
+    def make_executor(self) -> Executor:
+        """Who does the work."""
+        if self.config.executor == "queue":
+            return QueueExecutor(
+                self.problem,
+                self.store.store,
+                self.store.id,
+                self.config.workers,
+                self.store.folder,
+            )
+        if self.config.executor == "dask":
+            return DaskExecutor(
+                self.problem,
+                read_inputs(self.store.folder),
+                self.config.executor_options,
+                self.config.workers,
+            )
+        return make_executor(self.problem, self.recipe, self.config.workers)
+
+    def _loop(self, executor: Executor, listener: Listener | None, lease: Lease) -> None:
         while not self.stop():
             begin = time.perf_counter()
             theta = self.optimizer.theta
             evaluations = executor.evaluate(self.optimizer.ask(), self.seed)
             self.optimizer.tell(evaluations)
             record = self._record(theta, evaluations, time.perf_counter() - begin)
-            self.store.append(record, self.optimizer.state_dict())
+            refuse_false(self.store.store, self.store.id, self._n_false)
+            self.store.append(record, self.optimizer.state_dict(), evaluations, lease)
             self.history.append(record)
             if listener is not None:
                 listener("optimizing", len(self.history), self.config.rounds, record)
@@ -180,7 +253,7 @@ def _problem(config: StudyConfig) -> tuple[Problem, ProblemRecipe]:
 
 def _fingerprint(config: StudyConfig) -> str:
     """What determines the result: all but the number of workers, and files by what they hold."""
-    data = config.model_dump(mode="json", exclude={"workers"})
+    data = config.model_dump(mode="json", exclude={"workers", "executor", "executor_options"})
     if Path(config.use_case).suffix == ".py":
         data["use_case"] = _content(config.use_case)
     for key in path_options(config.use_case):

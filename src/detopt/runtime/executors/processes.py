@@ -1,0 +1,103 @@
+"""Several processes on this machine."""
+
+__all__ = ["ProcessExecutor"]
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from detopt.errors import DetoptError
+from detopt.pipeline.problem import Problem
+from detopt.runtime.executors.base import Capabilities, Pending, ProblemRecipe
+from detopt.runtime.executors.pooled import PooledExecutor
+from detopt.runtime.executors.work import Answer, Work, answer
+
+WORKER_DIED = (
+    "A worker process died: perhaps for lack of memory, or because a script starts the study "
+    "outside of `if __name__ == '__main__':`. Resume with fewer workers, or with one."
+)
+_worker_problem: Problem | None = None
+
+
+def _start_worker(recipe: ProblemRecipe) -> None:
+    global _worker_problem
+    torch.set_num_threads(1)
+    _worker_problem = recipe.make()
+
+
+def worker_problem() -> Problem:
+    """The problem of this worker process."""
+    assert _worker_problem is not None
+    return _worker_problem
+
+
+def _answer(work: Work) -> Answer:
+    return answer(worker_problem(), work)
+
+
+class ProcessExecutor(PooledExecutor):
+    """Chunks spread over several processes.
+
+    Args:
+        problem: The problem, for the parts that stay in this process.
+        recipe: How workers get theirs.
+        workers: Number of processes.
+    """
+
+    capabilities = Capabilities(parallel=True)
+
+    def __init__(self, problem: Problem, recipe: ProblemRecipe, workers: int) -> None:
+        super().__init__(problem)
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(recipe,),
+        )
+
+    def submit(self, work: Sequence[Work]) -> Sequence[Pending]:
+        """Give pieces of work to any workers."""
+        return [_Waiting(self.call(_answer, piece)) for piece in work]
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Let any worker call a function."""
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            raise DetoptError(WORKER_DIED) from error
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Waiting(Pending):
+    """An answer of a process."""
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self._future = future
+
+    def result(self) -> Answer:
+        """Wait for it."""
+        found: Answer = result_of(self._future)
+        return found
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        return self._future.done()
+
+    def cancel(self) -> None:
+        """Drop it, unless a process is at it already."""
+        self._future.cancel()
+
+
+def result_of(future: "Future[Any]") -> Any:
+    """What a worker answers, or an error that says that it died."""
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise DetoptError(WORKER_DIED) from error

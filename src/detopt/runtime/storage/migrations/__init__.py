@@ -1,0 +1,1 @@
+"""Steps between the versions of the tables."""

@@ -1,0 +1,191 @@
+"""The tables of the database. Times are seconds since 1970; texts of digests are hexadecimal.
+
+What may not happen twice has a key that the database holds unique, so that writing again after an
+unknown answer changes nothing. Events are only ever added.
+"""
+
+__all__ = [
+    "artifact",
+    "artifact_use",
+    "attempt",
+    "checkpoint",
+    "evaluation",
+    "event",
+    "ledger",
+    "metadata",
+    "metric",
+    "run",
+    "study",
+    "task",
+    "token",
+    "vote",
+]
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+NAME, DIGEST = String(200), String(64)
+SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only plain integers
+
+study = Table(  # what is asked: configuration and lineage
+    "study",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("fingerprint", DIGEST, nullable=False),
+    Column("config", Text, nullable=False),  # JSON
+    Column("parent_id", NAME, ForeignKey("study.id")),
+    Column("created", Float, nullable=False),
+)
+run = Table(  # a way through a study
+    "run",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("study_id", NAME, ForeignKey("study.id"), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("created", Float, nullable=False),
+)
+checkpoint = Table(  # a round, and the state of the optimizer after it
+    "checkpoint",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("record", Text, nullable=False),  # JSON
+    Column("record_digest", DIGEST, nullable=False),
+    Column("state", DIGEST, nullable=False),
+    Column("created", Float, nullable=False),
+)
+task = Table(  # work that any worker can do
+    "task",
+    metadata,
+    Column("id", DIGEST, primary_key=True),  # of run and key
+    Column("run_id", NAME, ForeignKey("run.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("payload", DIGEST, nullable=False),
+    Column("state", String(10), nullable=False),  # open, leased, done, failed, cancelled
+    Column("fence", Integer, nullable=False),  # rises with each lease
+    Column("worker", NAME),
+    Column("lease_until", Float),
+    Column("max_attempts", Integer, nullable=False),
+    Column("result", DIGEST),
+    Column("error", Text),
+    Column("created", Float, nullable=False),
+    Column("position", SERIAL, nullable=False),  # first come, first served
+    Index(None, "state", "position"),
+    Index(None, "run_id", "state"),
+)
+attempt = Table(  # a lease of a task, and how it ended
+    "attempt",
+    metadata,
+    Column("task_id", DIGEST, ForeignKey("task.id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("worker", NAME, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("outcome", String(10)),  # done, failed, released, expired
+    Column("error", Text),
+)
+evaluation = Table(  # an answer to a request of the optimizer
+    "evaluation",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("theta", Text, nullable=False),  # JSON, hexadecimal floats
+    Column("value", Float),
+    Column("std_error", Float),
+    Column("n_events", Integer, nullable=False),
+    Column("cpu_s", Float, nullable=False),
+    Column("failure", Text, nullable=False),
+)
+metric = Table(
+    "metric",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("name", NAME, primary_key=True),
+    Column("value", Float),
+)
+event = Table(  # what happened
+    "event",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("key", NAME, nullable=False),
+    Column("run_id", NAME, ForeignKey("run.id")),
+    Column("kind", String(40), nullable=False),
+    Column("data", Text, nullable=False),  # JSON
+    Column("time", Float, nullable=False),
+    UniqueConstraint("key"),
+    Index(None, "run_id", "id"),
+)
+artifact = Table(  # a blob that somebody refers to
+    "artifact",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+)
+artifact_use = Table(  # its name in a run: inputs, trained surrogates, results
+    "artifact_use",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("name", NAME, primary_key=True),
+    Column("digest", DIGEST, ForeignKey("artifact.digest"), nullable=False),
+)
+ledger = Table(  # reservations, what was used of them, and what was given back
+    "ledger",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("run_id", NAME, ForeignKey("run.id"), nullable=False),
+    Column("key", NAME, nullable=False),  # what was paid for
+    Column("kind", String(10), nullable=False),  # reserve, settle
+    Column("cpu_h", Float, nullable=False),
+    Column("gpu_h", Float, nullable=False),
+    Column("wall_h", Float, nullable=False),
+    Column("money", Float, nullable=False),
+    Column("time", Float, nullable=False),
+    UniqueConstraint("run_id", "key", "kind"),
+)
+token = Table(  # the right of a remote worker to do tasks of a run
+    "token",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),  # the token itself is kept nowhere
+    Column("run_id", NAME, ForeignKey("run.id"), nullable=False),
+    Column("note", NAME, nullable=False),  # who has it
+    Column("trust", String(10), nullable=False),  # full, quorum, sample
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("revoked", Float),
+)
+vote = Table(  # what an untrusted worker says of a task
+    "vote",
+    metadata,
+    Column("task_id", DIGEST, ForeignKey("task.id"), primary_key=True),
+    Column("token", DIGEST, ForeignKey("token.digest"), primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("kind", String(10), nullable=False),  # quorum, sample: who can confirm it
+    Column("status", String(10), nullable=False),  # see `votes`
+    Column("content", DIGEST),  # of the answer without its CPU time
+    Column("result", DIGEST),
+    Column("time", Float, nullable=False),
+    Index(None, "token", "status"),
+)
