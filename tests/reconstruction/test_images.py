@@ -16,7 +16,7 @@ from detopt.reconstruction import (
 )
 from detopt.reconstruction.images import voxel_quantiles, voxel_sums
 from detopt.reconstruction.muon_paths import chords, path_lengths, path_moments
-from detopt.reconstruction.poca_image import located
+from detopt.reconstruction.poca_imaging import located
 
 IRON = 1.2e-3  # rad2/m at 3 GeV
 

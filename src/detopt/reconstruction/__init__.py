@@ -6,7 +6,7 @@ from detopt.reconstruction.image_pictures import slice_figure
 from detopt.reconstruction.images import ScatteringImage
 from detopt.reconstruction.likelihood_imaging import LikelihoodImaging, likelihood_image
 from detopt.reconstruction.poca import ClosestApproach, closest_approach
-from detopt.reconstruction.poca_image import poca_image
+from detopt.reconstruction.poca_imaging import poca_image
 from detopt.reconstruction.recorded_muons import MuonTracks, RecordedMuons, read_muons
 from detopt.reconstruction.scan_geometry import ScanGeometry, load_geometry
 from detopt.reconstruction.tracks import LineFit, fit_lines

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage
-from detopt.reconstruction.poca_image import REFERENCE_MOMENTUM, located
+from detopt.reconstruction.poca_imaging import REFERENCE_MOMENTUM, located
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.voxel_grid import Grid
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage
-from detopt.reconstruction.poca_image import AIR, DENSITY_UNIT, poca_image
+from detopt.reconstruction.poca_imaging import AIR, DENSITY_UNIT, poca_image
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.scattering_likelihood import ScatteringSystem, log_likelihood
 from detopt.reconstruction.tracks import LineFit

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.reconstruction.muon_paths import chords, chunks, path_moments
-from detopt.reconstruction.poca_image import AIR, REFERENCE_MOMENTUM
+from detopt.reconstruction.poca_imaging import AIR, REFERENCE_MOMENTUM
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.voxel_grid import Grid
 

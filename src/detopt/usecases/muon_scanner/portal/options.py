@@ -21,7 +21,7 @@ PORTAL: Mapping[str, Any] = {  # defaults of the task `portal`
     "reach": 0.5,
     "smoothness": 0.1,
     "technologies": ("rpc", "scintillator", "silicon"),
-    "budget": 40.0,
+    "budget": 20.0,
     "n_scans": 36,
 }
 EDGE = 1.2  # m
@@ -44,6 +44,11 @@ class PortalOptions(BaseModel):
         EDGE, description="Edge of the cubic piece of a container that is scanned at once [m]"
     )
     n_items: int = Field(6, ge=0, description="Boxes of goods in a container")
+    goods: Literal["light", "any"] = Field(
+        "light",
+        description="Goods of a container: paper, drinks, aluminium profiles and machines, or also"
+        " steel parts and concrete, which look like a block to any portal",
+    )
     hidden: tuple[str, ...] = Field(
         ("U", "Pb", "W"), min_length=1, description="Materials that may be hidden (task `portal`)"
     )

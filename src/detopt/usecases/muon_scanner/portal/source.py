@@ -1,8 +1,8 @@
 """Cargo at the border: containers with goods, half of them with something hidden."""
 
-__all__ = ["SIZES", "CargoScans", "CargoSource", "hide"]
+__all__ = ["GOODS", "SIZES", "CargoScans", "CargoSource", "hide"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,14 @@ from detopt.pipeline import Source
 from detopt.usecases.muon_scanner.flow import Scans
 from detopt.usecases.muon_scanner.sources import MuonSource
 from detopt.usecases.muon_scanner.transport import Medium, propagate
-from detopt.usecases.muon_scanner.volumes import Grid, container, substance
+from detopt.usecases.muon_scanner.volumes import Grid, Substance, container, loose, substance
 
 SIZES = ((2, 2, 1), (2, 2, 2), (2, 3, 2), (3, 3, 2), (3, 3, 3), (4, 3, 3), (4, 4, 4))  # voxels
 CLEAN = -1  # kind of a scan without anything hidden
+GOODS: Mapping[str, tuple[Substance, ...] | None] = {  # None for all that `container` knows
+    "light": (loose("cellulose", 0.5), loose("water", 0.6), loose("Al", 0.2), loose("steel", 0.15)),
+    "any": None,
+}
 KILOGRAMS = 1e3  # in 1 m3 of 1 g/cm3
 
 
@@ -74,6 +78,7 @@ class CargoSource(Source[CargoScans]):
         n_items: Boxes of goods in a container.
         muons: What is scanned with.
         n_muons: Muons in a scan.
+        goods: What the boxes hold, one of `GOODS`.
 
     Raises:
         ConfigError: The largest block does not fit.
@@ -86,6 +91,7 @@ class CargoSource(Source[CargoScans]):
         n_items: int,
         muons: MuonSource,
         n_muons: int,
+        goods: str = "any",
     ) -> None:
         super().__init__()
         largest = max(max(size) for size in SIZES)
@@ -99,6 +105,7 @@ class CargoSource(Source[CargoScans]):
         self.n_items = n_items
         self.muons = muons
         self.n_muons = n_muons
+        self.clutter = GOODS[goods]
         self.masses = block_masses(medium.grid, hidden)
 
     def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> CargoScans:
@@ -106,7 +113,9 @@ class CargoSource(Source[CargoScans]):
         index = torch.arange(n_events)
         kind = torch.where(index % 2 == 0, CLEAN, (index // 2) % len(self.hidden))
         chosen = torch.randint(len(SIZES), (n_events,), generator=rng)
-        goods = container(self.medium.grid, n_events, rng, n_items=self.n_items)
+        goods = container(
+            self.medium.grid, n_events, rng, n_items=self.n_items, clutter=self.clutter
+        )
         n_goods = len(self.medium.materials) - len(self.hidden)
         material = torch.where(kind == CLEAN, CLEAN, kind + n_goods)
         voxels, middle = hide(goods.voxels, material, torch.tensor(SIZES)[chosen], rng)

@@ -20,7 +20,7 @@ from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.panels import ScannerCost, layout
 from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
 from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows, Spectrum
-from detopt.usecases.muon_scanner.portal.source import CargoSource
+from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
 from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
@@ -66,7 +66,7 @@ def portal(config: Config) -> Pipeline:
         config.hidden, config.hidden_weights, config.false_positive_rate, config.goal
     )
     soft, hard = detectors(_matter(config), volumes, medium, muons)
-    source = CargoSource(medium, config.hidden, config.n_items, muons, n_muons)
+    source = CargoSource(medium, config.hidden, config.n_items, muons, n_muons, config.goods)
     analysis = PortalAnalysis(grid, Spectrum.of(beam))
 
     def pipeline(used: Detector, is_pure: bool, reference: Pipeline | None) -> Pipeline:
@@ -162,7 +162,13 @@ def _example(config: Config) -> Volumes:
             f"{config.cargo_edge:g} m."
         )
     grid = Grid((0.0, 0.0, 0.0), (config.voxel_size,) * 3, (n, n, n))
-    goods = container(grid, 1, Seed("example cargo").generator(), n_items=config.n_items)
+    goods = container(
+        grid,
+        1,
+        Seed("example cargo").generator(),
+        n_items=config.n_items,
+        clutter=GOODS[config.goods],
+    )
     return Volumes(grid, (*goods.materials, *config.hidden), goods.voxels)
 
 
