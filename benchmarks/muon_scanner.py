@@ -87,7 +87,7 @@ def _part(name: str, quick: bool) -> dict[str, Any]:
     """A part's numbers, and its rows: what, must be, measured, holds."""
     module = importlib.import_module(f"scanner.{name}")
     result = module.run(quick)
-    return {"result": result, "rows": [list(row) for row in module.rows(result)]}
+    return {"result": result, "table": [list(row) for row in module.rows(result)]}
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

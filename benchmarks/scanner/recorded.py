@@ -289,6 +289,9 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     for kind in KINDS:
         ours = result["ours"][kind]
         theirs = [result["muograph"][name] for name in SETTINGS[kind] if name in result["muograph"]]
+        if not theirs:
+            table.append((f"{kind}, against muograph's", "measured", "not measured", False))
+            continue
         for measure, best, sign in (("contrast_to_noise", max, 1), ("centroid_error_mm", min, -1)):
             for name in OBJECTS:
                 mine, error = ours[measure][name], ours["std_error"][measure][name]

@@ -19,7 +19,7 @@ def rows(results: dict[str, Any]) -> list[Row]:
         if name in results:
             found += function(results[name])
     for name, result in results.items():
-        for what, bar, measured, met in result.get("rows", []):
+        for what, bar, measured, met in result.get("table", []):
             found.append((f"{name}: {what}", measured, bar, met))
     return found
 
