@@ -13,7 +13,6 @@ from detopt.testing.conformance import CHECKS
 OPTIONS = {
     "counting_experiment": {"n_hidden": 1, "n_bins": 3, "n_events": 300},
     "tau_pairs": {"n_hidden": 1, "n_bins": 3, "n_events": 200},
-    "muon_absorption": {"n_bins": [12, 6], "n_templates": 32, "n_rays": 2},
     "muon_scanner": {"n_above": 2, "n_below": 2, "n_scans": 16, "center": [0.5, 0.5]},
 }
 
