@@ -35,7 +35,7 @@ indices = st.floats(1.42, 2.2)
 positive = st.floats(0.1, 10.0)
 
 
-def close(first, second, rtol=1e-9):
+def assert_close(first, second, rtol=1e-9):
     torch.testing.assert_close(first, second, rtol=rtol, atol=0.0)
 
 
@@ -64,14 +64,16 @@ def test_all_light_of_a_bar_leaves_by_its_six_faces(index):
     # through each of six faces the same escape cone; the rest stays, and is that of both ends
     trapped = 1 - 6 * bar_escape_fraction(index)
     guided_beyond_the_cone = 2 * (bar_guided_fraction(index) - bar_escape_fraction(index))
-    close(guided_beyond_the_cone, trapped)
+    assert_close(guided_beyond_the_cone, trapped)
 
 
 @QUICK
 @given(index=indices, cladding=st.floats(1.0, 1.41))
 def test_skew_rays_add_light_in_the_ratio_of_the_indices(index, cladding):
     meridional = fibre_trapped_fraction(index, cladding)
-    close(fibre_trapped_fraction(index, cladding, skew=True), meridional * (1 + cladding / index))
+    assert_close(
+        fibre_trapped_fraction(index, cladding, skew=True), meridional * (1 + cladding / index)
+    )
 
 
 @QUICK
@@ -85,15 +87,19 @@ def test_cone_loses_more_light_than_the_axis_and_less_than_its_edge(distance, le
 @given(first=positive, second=positive, length=positive)
 def test_attenuations_of_two_pieces_multiply(first, second, length):
     product = attenuation(first, length) * attenuation(second, length)
-    close(attenuation(first + second, length), product)
+    assert_close(attenuation(first + second, length), product)
 
 
 @QUICK
 @given(distance=positive, factor=st.floats(1.1, 5.0), index=indices, cosine=st.floats(0.1, 0.95))
 def test_time_and_reflections_are_proportional_to_the_distance(distance, factor, index, cosine):
     far = factor * distance
-    close(propagation_time(far, index, cosine), factor * propagation_time(distance, index, cosine))
-    close(reflection_count(far, 0.01, cosine), factor * reflection_count(distance, 0.01, cosine))
+    assert_close(
+        propagation_time(far, index, cosine), factor * propagation_time(distance, index, cosine)
+    )
+    assert_close(
+        reflection_count(far, 0.01, cosine), factor * reflection_count(distance, 0.01, cosine)
+    )
 
 
 def test_light_along_a_metre_of_vacuum_takes_three_nanoseconds():
@@ -106,13 +112,13 @@ def test_light_along_a_metre_of_vacuum_takes_three_nanoseconds():
 def test_losses_of_reflections_multiply(photons, guided, first, second):
     both = guided_photons(photons, guided, 1.0, 0.95, first + second)
     half = guided_photons(photons, guided, 1.0, 0.95, first)
-    close(both, half * 0.95**second)
+    assert_close(both, half * 0.95**second)
 
 
 @QUICK
 @given(loss=st.floats(1e-3, 1.0), birks=st.floats(1.0, 50.0))
 def test_lost_light_over_kept_light_is_proportional_to_the_loss(loss, birks):
-    close(1 / quenching(2 * loss, birks) - 1, 2 * (1 / quenching(loss, birks) - 1))
+    assert_close(1 / quenching(2 * loss, birks) - 1, 2 * (1 / quenching(loss, birks) - 1))
 
 
 @QUICK
@@ -120,7 +126,7 @@ def test_lost_light_over_kept_light_is_proportional_to_the_loss(loss, birks):
 def test_light_is_the_yield_times_deposit_and_quenching(deposit, loss, light_yield):
     # per deposit; never more than without quenching
     photons = scintillation_photons(deposit, loss, light_yield)
-    close(photons, deposit * light_yield * quenching(loss))
+    assert_close(photons, deposit * light_yield * quenching(loss))
     assert photons < deposit * light_yield
 
 
@@ -143,24 +149,26 @@ def test_sensor_fires_no_more_cells_than_it_has(photons, crosstalk):
 @QUICK
 @given(photons=st.floats(0.01, 1.0))
 def test_sensor_is_linear_for_few_photons(photons):
-    close(sensor_response(photons, 0.4, 3600.0), torch.tensor(0.4 * photons).double(), rtol=1e-3)
+    assert_close(
+        sensor_response(photons, 0.4, 3600.0), torch.tensor(0.4 * photons).double(), rtol=1e-3
+    )
 
 
 @QUICK
 @given(number=st.floats(1.0, 1e5), factor=st.floats(1.1, 100.0))
 def test_resolutions_fall_with_the_number_of_photoelectrons(number, factor):
-    close(
+    assert_close(
         count_resolution(factor * number, 0.1),
         count_resolution(number, 0.1) / math.sqrt(factor),
     )
-    close(time_resolution(factor * number, 2.0), time_resolution(number, 2.0) / factor)
+    assert_close(time_resolution(factor * number, 2.0), time_resolution(number, 2.0) / factor)
 
 
 @QUICK
 @given(jitter=st.floats(0.0, 1.0))
 def test_jitter_adds_in_quadrature(jitter):
     both = time_resolution(10.0, 2.0, jitter)
-    close(both.square(), time_resolution(10.0, 2.0).square() + jitter**2)
+    assert_close(both.square(), time_resolution(10.0, 2.0).square() + jitter**2)
 
 
 def test_pulse_integrates_to_its_cumulative():
@@ -173,7 +181,7 @@ def test_pulse_integrates_to_its_cumulative():
 @given(rise=st.floats(0.1, 1.0), decay=st.floats(1.5, 5.0))
 def test_pulse_does_not_tell_rise_from_decay(rise, decay):
     time = torch.linspace(0.1, 10.0, 50, dtype=torch.float64)
-    close(pulse_density(time, rise, decay), pulse_density(time, decay, rise))
+    assert_close(pulse_density(time, rise, decay), pulse_density(time, decay, rise))
 
 
 @QUICK
