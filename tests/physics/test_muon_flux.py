@@ -77,8 +77,13 @@ def test_energies_depend_on_the_zenith_angle_as_the_model_says(model, cosines, r
 @MODELS
 @pytest.mark.parametrize("probability", [1e-4, 0.01, 0.3, 0.7, 0.99, 0.9999])
 def test_quantiles_are_exact_to_a_thousandth(model, probability, monkeypatch):
-    word = torch.tensor([round(probability * 2**31) & -256 | 1], dtype=torch.int32)
-    monkeypatch.setattr(muon_flux._Scratch, "bits", lambda room, n, rng: (word, word))
+    word = round(probability * 2**31) & -256 | 1
+
+    def draw(scratch, rng):
+        scratch.first.fill_(word)
+        scratch.second.fill_(word)
+
+    monkeypatch.setattr(muon_flux._Scratch, "draw", draw)
     energy, cosine = MuonFlux(model).sample((1,), torch.Generator(), dtype=torch.float64)
 
     below = integral(model, cosines=(LOWEST, cosine.item())) / integral(model)
@@ -92,10 +97,11 @@ def test_quantiles_are_exact_to_a_thousandth(model, probability, monkeypatch):
 
 
 def test_rows_of_the_table_are_mixed_in_proportion():
-    bits = torch.arange(256, dtype=torch.int32)
     for position in (0.0, 0.25, 7.75, 64.0):
         cosine = torch.full((256,), position / 64)
-        rows = muon_flux._Scratch(cosine).dithered_rows(cosine, 64.0, bits) / 256
+        scratch = muon_flux._Scratch(cosine)
+        scratch.first.copy_(torch.arange(256))
+        rows = scratch.dithered_rows(cosine, 64.0) / 256
         assert rows.mean().item() == position
 
 

@@ -6,6 +6,7 @@ cut in this way are as fine, relative to the number, everywhere from 1e-38 to 1e
 
 __all__ = ["OctaveTable", "cell_of", "chained", "edges"]
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -109,23 +110,21 @@ def _chords(
 class _Scratch:
     """Room for the cells of a block, and for the chord of each."""
 
-    def __init__(self, like: Float[Tensor, " n"]) -> None:
-        n = min(BLOCK, len(like))
-        self._cells = torch.empty(n, dtype=torch.int32, device=like.device)
-        self._chords = torch.empty(n, dtype=torch.complex64, device=like.device)
+    def __init__(self, n: int, device: torch.device) -> None:
+        self._cell = torch.empty(n, dtype=torch.int32, device=device)
+        self._chord = torch.empty(n, dtype=torch.complex64, device=device)
+        self._offset, self._steepness = torch.view_as_real(self._chord).unbind(-1)
 
     def evaluate(
         self, at: Float[Tensor, " n"], *pairs: tuple[Complex[Tensor, " cells"], Tensor]
     ) -> None:
         """Write the value of the chords at each number of a block into tensors."""
-        cell, chord = self._cells[: len(at)], self._chords[: len(at)]
-        offset, steepness = torch.view_as_real(chord).unbind(-1)
         shift = MANTISSA_BITS[torch.float32] - CELL_BITS
-        torch.bitwise_right_shift(at.view(torch.int32), shift, out=cell)
-        cell.bitwise_and_(SIGN_AND_CELL)
+        torch.bitwise_right_shift(at.view(torch.int32), shift, out=self._cell)
+        self._cell.bitwise_and_(SIGN_AND_CELL)
         for chords, out in pairs:
-            torch.index_select(chords, 0, cell, out=chord)
-            torch.addcmul(offset, steepness, at, out=out)
+            torch.index_select(chords, 0, self._cell, out=self._chord)
+            torch.addcmul(self._offset, self._steepness, at, out=out)
 
 
 class _Lookup(Function):
@@ -134,12 +133,15 @@ class _Lookup(Function):
     @staticmethod
     def forward(x: Tensor, table: OctaveTable, needs_slope: bool) -> tuple[Tensor, Tensor]:
         at = x.contiguous().reshape(-1)
-        value, scratch = torch.empty_like(at), _Scratch(at)
+        value = torch.empty_like(at)
         slope = torch.empty_like(at if needs_slope else at[:0])
+        room = functools.cache(lambda n: _Scratch(n, x.device))
         for start in range(0, len(at), BLOCK):
             block = slice(start, start + BLOCK)
-            pairs = [(table.value, value[block]), (table.slope, slope[block])]
-            scratch.evaluate(at[block], *pairs[: 1 + needs_slope])
+            numbers, pairs = at[block], [(table.value, value[block])]
+            if needs_slope:
+                pairs.append((table.slope, slope[block]))
+            room(len(numbers)).evaluate(numbers, *pairs)
         return value.reshape(x.shape), slope.reshape(x.shape) if needs_slope else slope
 
     @staticmethod
@@ -182,8 +184,10 @@ def chained(
     def plain(x: Tensor, shift: Tensor) -> Tensor:
         return outer(torch.sub(inner(x), shift, alpha=scale))
 
+    room = functools.cache(lambda n: _Scratch(n, x.device))
+
     def together(needs_slopes: bool, x: Tensor, shift: Tensor) -> Partials:
-        scratch, between, value = _Scratch(x), torch.empty_like(x), torch.empty_like(x)
+        scratch, between, value = room(len(x)), torch.empty_like(x), torch.empty_like(x)
         slopes = [torch.empty_like(x) for _ in range(2 * needs_slopes)]
         scratch.evaluate(x, (inner.value, between), *((inner.slope, s) for s in slopes[:1]))
         between.sub_(shift, alpha=scale)
@@ -193,4 +197,4 @@ def chained(
         first, second = slopes
         return value, (first.mul_(second), second.mul_(-scale))
 
-    return fused(together, plain, x, shift)
+    return fused(together, plain, x, shift, store=False)

@@ -113,14 +113,14 @@ class MuonFlux:
         size = torch.Size((shape,) if isinstance(shape, int) else shape)
         energy = torch.empty(size.numel(), dtype=tables.cosine_at_energy.dtype, device=rng.device)
         cosine = torch.empty_like(energy)
-        scratch = _Scratch(energy[:BLOCK])
         rows_per_cosine = (N_ROWS - 1) / (1 - math.cos(self.max_zenith))
-        for start in range(0, len(energy), BLOCK):
-            steep, block = cosine[start : start + BLOCK], energy[start : start + BLOCK]
-            first, second = scratch.bits(len(steep), rng)
-            scratch.chord(tables.cosine, first, out=steep)
-            rows = scratch.dithered_rows(steep, rows_per_cosine, first)
-            scratch.chord(tables.energy, second, rows, out=block)
+        for block, steep in zip(energy.split(BLOCK), cosine.split(BLOCK), strict=True):
+            if block.data_ptr() == energy.data_ptr() or len(block) < BLOCK:
+                scratch = _Scratch(block)
+            scratch.draw(rng)
+            scratch.chord(tables.cosine, scratch.first, out=steep)
+            rows = scratch.dithered_rows(steep, rows_per_cosine)
+            scratch.chord(tables.energy, scratch.second, rows, out=block)
         return energy.reshape(size), cosine.reshape(size)
 
     def sample_zenith(self, energy: TensorLike, rng: Generator) -> Tensor:
@@ -151,36 +151,38 @@ class MuonFlux:
 
 
 class _Scratch:
-    """Room for what is between draws and quantiles, of one block at a time."""
+    """Room for what is between the draws and the quantiles of a block.
 
-    def __init__(self, like: Float[Tensor, " n"]) -> None:
+    Attributes:
+        first: Odd random integers below 2^31.
+        second: As many again.
+    """
+
+    def __init__(self, like: Float[Tensor, " m"]) -> None:
         self._draws = torch.empty_like(like, dtype=torch.int64)
+        self.first, self.second = self._draws.view(torch.int32).chunk(2)
         self._number = torch.empty_like(like)
-        self._chord = torch.empty_like(like, dtype=like.dtype.to_complex())
         integer = INTEGERS[like.dtype]
+        self._pattern = self._number.view(integer)
         self._cell, self._steps = (torch.empty_like(like, dtype=integer) for _ in range(2))
         self._choice = torch.empty_like(like, dtype=torch.int32)
+        self._chord = torch.empty_like(like, dtype=like.dtype.to_complex())
+        self._offset, self._slope = torch.view_as_real(self._chord).unbind(-1)
 
-    def bits(self, n: int, rng: Generator) -> tuple[Tensor, Tensor]:
-        """Two rows of `n` odd random integers below 2^31, cut from `n` draws."""
-        draws = self._draws[:n].random_(-(2**63), None, generator=rng)
-        words = draws.bitwise_and_(_twice(2**N_BITS - 1)).bitwise_or_(_twice(1)).view(torch.int32)
-        return words[:n], words[n:]
+    def draw(self, rng: Generator) -> None:
+        """Cut the integers from 64-bit draws."""
+        self._draws.random_(-(2**63), None, generator=rng)
+        self._draws.bitwise_and_(_twice(2**N_BITS - 1)).bitwise_or_(_twice(1))
 
-    def dithered_rows(
-        self, cosine: Float[Tensor, " m"], rows_per_cosine: float, bits: Tensor
-    ) -> Tensor:
+    def dithered_rows(self, cosine: Float[Tensor, " m"], rows_per_cosine: float) -> Tensor:
         """The row of a table below or above each cosine, at random, times the steps between rows.
 
         The mean over the choice is the distribution function linear between the rows.
         """
-        number, steps, choice = (
-            room[: len(bits)] for room in (self._number, self._steps, self._choice)
-        )
         scale = rows_per_cosine * N_DITHERS
-        torch.add((N_ROWS - 1) * N_DITHERS - scale, cosine, alpha=scale, out=number)
-        torch.bitwise_and(bits, N_DITHERS - 1, out=choice)
-        return steps.copy_(number).add_(choice).bitwise_and_(-N_DITHERS)
+        torch.add((N_ROWS - 1) * N_DITHERS - scale, cosine, alpha=scale, out=self._number)
+        torch.bitwise_and(self.first, N_DITHERS - 1, out=self._choice)
+        return self._steps.copy_(self._number).add_(self._choice).bitwise_and_(-N_DITHERS)
 
     def chord(
         self,
@@ -191,17 +193,13 @@ class _Scratch:
         out: Float[Tensor, " m"],
     ) -> None:
         """Quantile at each draw: the straight line of its cell, in a row if the table has rows."""
-        number, chord, cell = (
-            room[: len(bits)] for room in (self._number, self._chord, self._cell)
-        )
-        number.copy_(bits)
+        self._number.copy_(bits)
         shift = MANTISSA_BITS[out.dtype] - CELL_BITS
-        torch.bitwise_right_shift(number.view(cell.dtype), shift, out=cell)
+        torch.bitwise_right_shift(self._pattern, shift, out=self._cell)
         if steps is not None:
-            cell.add_(steps, alpha=N_CELLS // N_DITHERS)
-        torch.index_select(table, 0, cell, out=chord)
-        offset, slope = torch.view_as_real(chord).unbind(-1)
-        torch.addcmul(offset, slope, number, out=out)
+            self._cell.add_(steps, alpha=N_CELLS // N_DITHERS)
+        torch.index_select(table, 0, self._cell, out=self._chord)
+        torch.addcmul(self._offset, self._slope, self._number, out=out)
 
 
 def _twice(word: int) -> int:

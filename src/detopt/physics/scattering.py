@@ -91,7 +91,7 @@ def highland_angle(
         return reduced.sqrt() / momentum * bracket * (HIGHLAND_SCALE * abs(charge))
 
     together = functools.partial(_highland_and_slopes, charge)
-    return fused(together, plain, path, radiation_length, momentum, beta)
+    return fused(together, plain, path, radiation_length, momentum, beta, store=False)
 
 
 def highland_variance(

@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from detopt.physics import _collision, _medium, _ranges, _vavilov
 from detopt.physics._domain import require_positive
+from detopt.physics._fused import Partials, fused
 from detopt.physics._medium import Beam
 from detopt.physics._octaves import OctaveTable
 from detopt.physics._tensors import TensorLike, as_tensors
@@ -40,7 +40,6 @@ from detopt.physics.particles import Particle
 
 N_CELLS, FARTHEST = 4096, 6.5  # table of one layer's loss against the score, to both sides
 CELL = 2 * FARTHEST / N_CELLS
-BLOCK = 1 << 16  # scores that are treated together, so that what is between stays in the cache
 MOST_PROBABLE = 0.200  # j of the most probable loss; H. Bichsel 1988
 CM = 100.0  # in a metre
 
@@ -266,41 +265,69 @@ def sample_loss(
     """
     beam, medium = _medium.resolve(particle, material)
     layer = _layer(beam, medium, kinetic_energy, path)
-    kappa = layer.width / layer.transfer
+    shape = layer.width.shape
     if isinstance(noise, torch.Generator):
         noise = torch.randn(
-            kappa.shape, generator=noise, dtype=kappa.dtype, device=noise.device
-        ).to(kappa.device)
+            shape, generator=noise, dtype=layer.width.dtype, device=noise.device
+        ).to(layer.width.device)
+    if len(shape) > 0 or noise.dtype != torch.float32 or noise.numel() <= N_CELLS:
+        return _losses(beam, medium, layer, noise)
+    if torch.is_tensor(kinetic_energy) or torch.is_tensor(path):
+        return _between(_chords(beam, medium, layer, noise.device), noise)
+    return _between(_remembered_chords(beam, medium, kinetic_energy, path, noise.device), noise)
 
-    def losses(scores: Tensor) -> Tensor:
-        deviation = _vavilov.deviation(scores, kappa, layer.beta_squared)
-        return _loss_of(deviation, beam, medium, layer)
 
-    if kappa.dim() > 0 or noise.dtype != torch.float32 or noise.numel() <= N_CELLS:
-        return losses(noise)
-    chords = _chords(losses, noise.device)
-    blocks = noise.reshape(-1).split(BLOCK)
-    if torch.is_grad_enabled() and (noise.requires_grad or chords.requires_grad):
-        blocks = (noise.reshape(-1),)  # one node in the graph
-    return torch.cat([_between(chords, block) for block in blocks]).reshape(noise.shape)
+def _losses(
+    beam: Beam, medium: Material, layer: _Layer, score: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    kappa = layer.width / layer.transfer
+    deviation = _vavilov.deviation(score, kappa, layer.beta_squared)
+    return _loss_of(deviation, beam, medium, layer)
+
+
+@functools.lru_cache(maxsize=256)
+def _remembered_chords(
+    beam: Beam, medium: Material, kinetic_energy: float, path: float, device: torch.device
+) -> Complex[Tensor, " cells"]:
+    with torch.no_grad():
+        return _chords(beam, medium, _layer(beam, medium, kinetic_energy, path), device)
 
 
 def _chords(
-    losses: Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]], device: torch.device
+    beam: Beam, medium: Material, layer: _Layer, device: torch.device
 ) -> Complex[Tensor, " cells"]:
     """Losses between evenly spaced scores, to 1e-4: offset + i rise, which is fetched at once."""
     scores = torch.linspace(-FARTHEST, FARTHEST, N_CELLS + 1, device=device)
-    nodes = losses(scores)
+    nodes = _losses(beam, medium, layer, scores)
     rises = nodes.diff() / CELL
     return torch.complex(nodes[:-1] - rises * scores[:-1], rises)
 
 
-def _between(chords: Complex[Tensor, " cells"], noise: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def _between(
+    chords: Complex[Tensor, " cells"], noise: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
     """Losses in one layer, linear between the nodes."""
+
+    def plain(noise: Tensor) -> Tensor:
+        offset, rise = _chord_of(chords, noise)
+        return torch.addcmul(offset, rise, noise)
+
+    def together(needs_slope: bool, noise: Tensor) -> Partials:
+        offset, rise = _chord_of(chords, noise)
+        return torch.addcmul(offset, rise, noise), (rise,) if needs_slope else ()
+
+    return plain(noise) if chords.requires_grad else fused(together, plain, noise)
+
+
+def _chord_of(
+    chords: Complex[Tensor, " cells"], noise: Float[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Offset and rise of the line at each score."""
     position = torch.add(N_CELLS / 2, noise.detach(), alpha=1 / CELL)
     cell = position.clamp_(0, N_CELLS - 1).int()
-    offset, rise = torch.view_as_real(chords.index_select(0, cell)).unbind(-1)
-    return torch.addcmul(offset, rise, noise)
+    at = chords.index_select(0, cell.reshape(-1)).reshape(noise.shape)
+    offset, rise = torch.view_as_real(at).unbind(-1)
+    return offset, rise
 
 
 def _layer(beam: Beam, medium: Material, kinetic_energy: TensorLike, path: TensorLike) -> _Layer:
