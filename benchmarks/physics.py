@@ -163,8 +163,8 @@ def _page(results: dict[str, Any]) -> str:
         f"row says fewer, median of {results['repeats']}; torch {results['torch']}, "
         f"{results['vector_instructions']}. The limit is the bytes that must be read and written "
         f"over the bandwidth of a copy of {results['copied_MiB']:.0f} MiB, measured in turns with "
-        f"each kernel. Kernels in bold are held to {BAR:g} times their limit. A sampler's own random "
-        "numbers count as written and read.",
+        f"each kernel. Kernels in bold are held to {BAR:g} times their limit. A sampler's own "
+        "random numbers count as written and read.",
         "",
         "| kernel | copy [GB/s] | forward [ns] | bytes | limit [ns] | ratio "
         "| and backward [ns] | bytes | limit [ns] | ratio |",
