@@ -15,7 +15,16 @@ from tables import Benchmark
 RUNTIME = Benchmark(
     name="runtime",
     documentation=__doc__,
-    parts={"kills": "kills", "faults": "faults", "workers": "workers", "costs": "costs"},
+    parts={
+        "kills": "kills",
+        "faults": "faults",
+        "workers": "workers",
+        "costs": "costs",
+        "throughput": "throughput",
+        "scale": "scale",
+        "budget": "budget",
+        "slurm": "slurm",
+    },
     introduction="""# Studies that lose nothing: what must hold, and what was measured
 
 `python benchmarks/runtime.py` makes this file, part by part. The machine has two cores, which were

@@ -19,58 +19,61 @@ from matplotlib.patches import Patch, Rectangle
 
 from detopt.design import Design
 from detopt.pipeline import Pipeline
-from detopt.pipeline.evaluation import summarize_design
-from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.industry.problem import GEOMETRIES
 from detopt.usecases.muon_scanner.industry.solids import Lines, scattering_moments
-from detopt.usecases.muon_scanner.portal.verdict import roc_curve
+from detopt.usecases.muon_scanner.technologies import SHARES
 from detopt.usecases.muon_scanner.volumes import Grid
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent.parent / "benchmarks" / "results"
 DPI = 90
-SCANS = 1_200
 COLORS = {"rpc": "tab:blue", "scintillator": "tab:orange", "silicon": "tab:green", "cargo": "0.85"}
 
 
 def portal_designs() -> tuple[Pipeline, dict[str, Design]]:
-    """The start, the best even portal and the first optimized one of the benchmark."""
+    """The best even portal and optimized ones, with their names in the benchmark."""
     stored = json.loads((RESULTS / "portal.json").read_text())["portals"]
     problem = build(Config(task="portal"))
     even = min(
         (name for name in problem.baselines if name.startswith("even")),
         key=lambda name: stored[name]["objective"]["value"],
     )
-    found = {
-        name: torch.tensor(value, dtype=torch.float64)
-        for name, value in stored["mixed 0"]["design"].items()
-    }
-    designs = {
-        "start": problem.space.start,
-        even: problem.baselines[even],
-        "optimized": Design(found),
-    }
-    return problem, designs
+    found = {even: problem.baselines[even]}
+    for kind in (None, "scintillator", "rpc"):
+        label = "mixed 0" if kind is None else f"{kind} 0"
+        values = {
+            name: torch.tensor(value, dtype=torch.float64)
+            for name, value in stored[label]["design"].items()
+        }
+        if kind is not None:
+            choice = list(COLORS).index(kind)
+            n_panels = len(values["panel_cost"])
+            row = torch.nn.functional.one_hot(torch.full((n_panels,), choice), 3)
+            values[SHARES] = row.double()
+        found[label] = Design(values)
+    return problem, found
 
 
 def portal_scene_figure() -> Figure:
-    """Side views of the portals."""
+    """Side views of the portals; a panel for less than a thirtieth of the money is left out."""
     problem, designs = portal_designs()
+    stored = json.loads((RESULTS / "portal.json").read_text())["portals"]
     figure, all_axes = plt.subplots(
-        1, len(designs), figsize=(9, 4), sharex=True, sharey=True, layout="constrained"
+        1, len(designs), figsize=(11, 4), sharex=True, sharey=True, layout="constrained"
     )
     labels: dict[str, Any] = {}
     for axes, (name, design) in zip(all_axes, designs.items(), strict=True):
         scene = problem.scene(design)
         assert scene is not None
-        for box in scene.boxes:
+        worth = [*(design["panel_cost"] > design["panel_cost"].sum() / 30).tolist(), True]
+        for box in (box for box, kept in zip(scene.boxes, worth, strict=True) if kept):
             (x, _, z), (dx, _, dz) = box.center, box.size
-            thick = max(dz, 0.015)
+            thick = max(dz, 0.03)
             color = COLORS[box.label]
             axes.add_patch(Rectangle((x - dx / 2, z - thick / 2), dx, thick, color=color))
             labels[box.label] = Patch(color=color, label=box.label)
-        axes.set_title(name)
+        axes.set_title(f"{PORTAL_TITLES.get(name, name)}\n{_missed(stored[name])}", fontsize=10)
         axes.set_xlabel("x [m]")
         axes.set_aspect("equal")
         axes.autoscale_view()
@@ -80,23 +83,31 @@ def portal_scene_figure() -> Figure:
     return figure
 
 
+PORTAL_TITLES = {
+    "mixed 0": "all technologies, optimized",
+    "scintillator 0": "scintillator, optimized",
+    "rpc 0": "RPC, optimized",
+}
+
+
+def _missed(judged: dict[str, Any]) -> str:
+    return f"misses {100 * judged['objective']['value']:.0f} %"
+
+
 def portal_roc_figure() -> Figure:
-    """ROC curves for each material, before and after."""
-    problem, designs = portal_designs()
-    figure, all_axes = plt.subplots(1, 3, figsize=(9, 3.4), sharey=True, layout="constrained")
-    for (name, design), color in zip(designs.items(), ("0.6", "tab:red", "tab:blue"), strict=True):
-        summary, outcome = summarize_design(
-            problem.reference, design, Seed("portal picture"), SCANS
-        )
-        for index, (axes, material) in enumerate(zip(all_axes, Config().hidden, strict=True)):
-            harmless = summary.score[summary.kind < 0]
-            false, true = roc_curve(harmless, summary.score[summary.kind == index])
-            half = float(outcome.metrics[f"w50 {material} [kg]"])
-            axes.step(false, true, color=color, where="post", label=f"{name}, {half:.0f} kg")
+    """ROC curves for each material of the scans of the verdict."""
+    _, designs = portal_designs()
+    stored = json.loads((RESULTS / "portal.json").read_text())["portals"]
+    figure, all_axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
+    for name, color in zip(designs, ("0.5", "tab:red", "tab:orange", "tab:blue"), strict=True):
+        for axes, material in zip(all_axes, Config().hidden, strict=True):
+            half = stored[name]["metrics"][f"w50 {material} [kg]"]
+            label = f"{PORTAL_TITLES.get(name, name)}, {half:.0f} kg"
+            axes.step(*stored[name]["roc"][material], color=color, where="post", label=label)
             _decorate(axes, material)
     all_axes[0].set_ylabel("share that is found")
     for axes in all_axes:
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        axes.legend(frameon=False, loc="lower right", fontsize=7)
     return figure
 
 

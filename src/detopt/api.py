@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from detopt.progress import ProgressBar
 from detopt.runtime import Round, RunStore, StudyConfig, load_result, load_study
 from detopt.runtime import Study as Loop
+from detopt.runtime.budget import Limits
+from detopt.runtime.finished import read_finished
+from detopt.runtime.merging import merge_tasks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,15 +33,30 @@ class Study:
         use_case: Name of a use case or path of its file.
         folder: Where the run is kept; `runs/ID` by default. It must not hold a run.
         settings: As in `study.yaml`: `options`, `method`, `method_options`, `rounds`, `events`,
-            `seed`, `workers`, `freeze`, `evaluation_events`.
+            `seed`, `workers`, `free`, `freeze`, `evaluation_events`, `trackers`,
+            `tracker_options`; `parent` is the folder of a finished run, from whose final design
+            the study starts.
+        database: URL of a database that others share; None for a file in the folder.
+        blobs: URL of the files that belong to it.
 
     Raises:
         DetoptError: A setting is unknown or unusable; nothing is written then.
     """
 
-    def __init__(self, use_case: str, *, folder: str | Path | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        use_case: str,
+        *,
+        folder: str | Path | None = None,
+        database: str | None = None,
+        blobs: str | None = None,
+        **settings: Any,
+    ) -> None:
+        if isinstance(settings.get("parent"), str | Path):
+            settings["parent"] = read_finished(Path(settings["parent"])).origin.model_dump()
         config = StudyConfig.make(use_case, **settings)
-        self._loop = Loop.create(config, None if folder is None else Path(folder))
+        target = None if folder is None else Path(folder)
+        self._loop = Loop.create(config, target, database=database, blobs=blobs)
 
     @classmethod
     def from_file(cls, path: str | Path, folder: str | Path | None = None) -> "Study":
@@ -48,14 +66,46 @@ class Study:
         )
 
     @classmethod
-    def resume(cls, folder: str | Path) -> "Study":
-        """The study in `folder`, after its last complete round."""
-        return cls._of(Loop.resume(Path(folder)))
+    def resume(cls, folder: str | Path, limits: Limits | None = None) -> "Study":
+        """The study in `folder`, after its last complete round; `limits` change its budget."""
+        return cls._of(Loop.resume(Path(folder), limits))
 
     @classmethod
-    def from_config(cls, config: StudyConfig, folder: Path | None = None) -> "Study":
+    def from_config(
+        cls,
+        config: StudyConfig,
+        folder: Path | None = None,
+        *,
+        database: str | None = None,
+        blobs: str | None = None,
+    ) -> "Study":
         """The study that a checked configuration describes."""
-        return cls._of(Loop.create(config, folder))
+        return cls._of(Loop.create(config, folder, database=database, blobs=blobs))
+
+    @classmethod
+    def merge(
+        cls,
+        runs: Sequence[str | Path],
+        *,
+        prefer: Sequence[str] = (),
+        folder: str | Path | None = None,
+        **settings: Any,
+    ) -> "Study":
+        """The study that judges the designs of several tasks, put together.
+
+        Args:
+            runs: Folders of finished runs with a common parent.
+            prefer: Where two of them freed the same parameter, whose value counts: `RUN` or
+                `RUN:PATTERN`.
+            folder: Where the merge is kept.
+            settings: Others of the study: `seed`, `evaluation_events`, `workers`.
+
+        Raises:
+            DetoptError: They cannot be merged, or not without a rule; nothing is written then.
+        """
+        tasks = [read_finished(Path(run)) for run in runs]
+        config = merge_tasks(tasks, prefer, **settings)
+        return cls.from_config(config, None if folder is None else Path(folder))
 
     @classmethod
     def _of(cls, loop: Loop) -> "Study":
@@ -105,10 +155,17 @@ class Study:
             report: Whether to write `report.html`.
         """
         with ProgressBar(self._loop, visible=progress) as bar:
-            self._loop.run(bar.listen)
-        if report:
-            self.report()
+            self._loop.run(bar.listen, publish=self._publish if report else None)
         return self.result
+
+    def _publish(self) -> list[Path]:
+        """The report, and the curves where a tracker shows them."""
+        made = [self.report()]
+        if self.config.trackers:
+            made.append(self.folder / "trackers" / "curves.png")
+            made[-1].parent.mkdir(exist_ok=True)
+            self.plot().savefig(made[-1])
+        return made
 
     def plot(self) -> "Figure":
         """Objective and parameters over the rounds."""

@@ -5,6 +5,7 @@ where one fits, from the built-in error that a Python user would expect.
 """
 
 __all__ = [
+    "BudgetError",
     "CheckpointError",
     "ConfigError",
     "DesignError",
@@ -52,6 +53,10 @@ class SimulationError(DetoptError, RuntimeError):
 
 class CheckpointError(DetoptError, RuntimeError):
     """A stored run is damaged, incomplete or of another version."""
+
+
+class BudgetError(DetoptError, RuntimeError):
+    """A compute budget is used up: what is done is kept, and a larger budget goes on."""
 
 
 class MissingExtraError(DetoptError, ImportError):

@@ -15,6 +15,11 @@ from detopt.cli.options import read_options, repeat_lists
         ("run -o a=1 hump", "run -o a=1 hump"),
         ("run -o a=1 b=2 hump --freeze x", "run -o a=1 -o b=2 hump --freeze x"),
         ("run hump -o a=1 -o b=2 --json", "run hump -o a=1 -o b=2 --json"),
+        ("run --parent a --free x y", "run --parent a --free x --free y"),
+        ("run --free x y --parent a", "run --free x --free y --parent a"),
+        ("run hump --parent a --free x y", "run hump --parent a --free x --free y"),
+        ("merge a b --prefer a:x b:y", "merge a b --prefer a:x --prefer b:y"),
+        ("merge --prefer a:x a b", "merge --prefer a:x a b"),
     ],
 )
 def test_one_option_takes_several_values(given, expected):

@@ -46,7 +46,7 @@ def recorded(here):
     return "hits.csv", "--geometry", "g.yaml"
 
 
-@pytest.mark.parametrize("method", ["poca", "asr", "bca", "mlem"])
+@pytest.mark.parametrize("method", ["poca", "asr", "bca", "mlem", "learned"])
 def test_every_method_writes_its_files(detopt, recorded, here, method):
     answer = detopt("reconstruct", *recorded, "--method", method, "--out", "found", "--json")
     assert answer.code == 0, answer.err
@@ -77,6 +77,8 @@ def test_table_for_people_names_the_files(detopt, recorded):
         (("--method", "magic"), "No method `magic`"),
         (("--iterations", "5"), "takes no --iterations"),
         (("--share", "0.5"), "takes no --share"),
+        (("--model", "a.safetensors"), "takes no --model"),
+        (("--method", "learned", "--model", "a.safetensors"), "Cannot read the network"),
         (("--at", "1;2"), "Cannot read --at"),
         (("--out", "hits.csv"), "is a file"),
         (("--at", "9,0,0"), "outside the image"),

@@ -310,3 +310,70 @@ def test_detached_design_has_no_graph(continuous):
     assert design["gap"].requires_grad
     assert not design.detach()["gap"].requires_grad
     assert design.to(torch.float64)["gap"].dtype is torch.float64
+
+
+# --- tasks of a study
+
+
+@pytest.mark.parametrize(
+    ("names", "free"),
+    [
+        (["gap"], ["gap"]),
+        (["geometry"], ["gap", "heights"]),
+        (["c*"], ["centers", "costs"]),
+        (["*s", "gap"], ["gap", "heights", "centers", "costs"]),
+        (["geo*", "cost?"], ["gap", "heights", "costs"]),
+        (["[hc]*s"], ["heights", "centers", "costs"]),
+    ],
+)
+def test_only_what_is_named_is_free(continuous, names, free):
+    space = continuous.free_only(*names)
+    assert [p.name for p in space.free] == free
+    assert values_of(space.start) == values_of(continuous.start)
+    assert [p.name for p in continuous.freeze("gap", "costs").free_only(*names).free] == free
+
+
+@pytest.mark.parametrize("method", ["freeze", "unfreeze", "free_only"])
+@pytest.mark.parametrize("name", ["x*", "GAP*", "gap??"])
+def test_a_pattern_that_fits_nothing_is_refused(continuous, method, name):
+    with pytest.raises(NotFoundError, match=r"There are: gap, heights, centers, costs, geometry"):
+        getattr(continuous, method)(name)
+
+
+def test_nothing_to_free_is_refused(continuous):
+    with pytest.raises(DesignError, match="nothing is left"):
+        continuous.free_only()
+
+
+@pytest.mark.parametrize("frozen", [[], ["gap"], ["costs", "geometry"]])
+def test_a_space_starts_at_another_design(continuous, frozen):
+    theta = continuous.theta(continuous.start) + 0.3
+    design = continuous.design(theta)
+    space = continuous.freeze(*frozen) if frozen else continuous
+    moved = space.starting_at(design)
+    assert values_of(moved.start) == values_of(design)
+    assert [p.name for p in moved.free] == [p.name for p in space.free]
+    torch.testing.assert_close(
+        torch.cat([v.reshape(-1) for v in moved.design(moved.theta(moved.start)).values()]),
+        torch.cat([v.reshape(-1) for v in design.values()]),
+        rtol=1e-12,
+        atol=0.0,
+    )
+
+
+def test_discrete_parameters_start_elsewhere(mixed):
+    values = {"gap": 0.2, "layers": 5.0, "glue": 2.0}
+    moved = mixed.starting_at(Design({name: torch.tensor(v) for name, v in values.items()}))
+    assert moved["layers"].start == 5
+    assert moved["glue"].start == "none"
+    assert values_of(moved.start)["glue"] == 2.0
+
+
+def test_a_start_outside_or_on_a_bound_is_refused(continuous):
+    start = dict(continuous.start)
+    with pytest.raises(DesignError, match="gap"):
+        continuous.starting_at({**start, "gap": torch.tensor(1.5)})
+    edge = {**start, "gap": torch.tensor(1.0, dtype=torch.float64)}
+    with pytest.raises(DesignError, match="lies on a bound"):
+        continuous.starting_at(edge)
+    assert continuous.freeze("gap").starting_at(edge).start["gap"].item() == 1.0

@@ -1,6 +1,5 @@
 """Images by PoCA, angle statistics and binned clustering, beside slow direct versions."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -42,8 +41,23 @@ def test_quantiles_are_those_of_each_voxel(rng):
             assert counts[j].item() == len(mine)
 
 
+def test_weights_count_like_copies(rng):
+    voxels = torch.randint(5, (60,), generator=rng)
+    values = torch.randn(60, generator=rng, dtype=torch.float64)
+    copies = torch.randint(1, 4, (60,), generator=rng)
+    members = torch.arange(60)
+    found, counts = voxel_quantiles(voxels, members, values, 0.37, 6, copies.double())
+    for j in range(5):
+        mine = values[voxels == j].repeat_interleave(copies[voxels == j]).numpy()
+        assert found[j].item() == np.quantile(mine, 0.37, method="inverted_cdf")
+        assert counts[j].item() == int((voxels == j).sum())
+    assert found[5].item() == 0.0
+
+
 def test_quantiles_of_nothing_are_zero():
     nothing = torch.zeros(0, dtype=torch.int64)
+    none, _ = voxel_quantiles(nothing, nothing, torch.zeros(0), 0.5, 3, torch.zeros(0))
+    assert none.tolist() == [0.0] * 3
     found, counts = voxel_quantiles(nothing, nothing, torch.zeros(0), 0.5, 3)
     assert found.tolist() == [0.0] * 3
     assert counts.tolist() == [0] * 3
@@ -120,21 +134,48 @@ def test_angle_score_is_the_rms_of_the_points_in_a_voxel(tracks, box):
         assert found.counts.reshape(-1)[j].item() == len(mine)
 
 
-def test_angle_statistics_take_voxels_near_both_tracks(tracks, box):
-    some = dataclasses.replace(tracks)
-    found = angle_statistics_image(some, box, share=0.4, distance=0.06)
+def near_both(tracks, middle, distance):
+    """Whether both tracks of a muon pass a point closely, from the cross product."""
+    near = torch.ones(len(tracks), dtype=torch.bool)
+    for fit in (tracks.above, tracks.below):
+        way = torch.stack([*fit.slope, torch.ones(len(tracks), dtype=torch.float64)])
+        start = torch.stack([*fit.position, torch.zeros(len(tracks), dtype=torch.float64)])
+        apart = torch.linalg.cross(middle[:, None] - start, way, dim=0).norm(dim=0)
+        near &= apart / way.norm(dim=0) <= distance
+    return near
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 3), (2, 2, 1)])
+def test_angle_statistics_take_voxels_near_both_tracks(tracks, box, place):
+    found = angle_statistics_image(tracks, box, share=0.4, distance=0.06, depth=math.inf)
     scores = tracks.closest_approach().angle_squared.sqrt() * tracks.beta_momentum * 1e3
-    for i, j, k in ((0, 0, 0), (1, 2, 3), (2, 2, 1)):
-        middle = torch.stack([box.centers(axis)[n] for axis, n in enumerate((i, j, k))])
-        near = torch.ones(len(tracks), dtype=torch.bool)
-        for fit in (tracks.above, tracks.below):
-            way = torch.stack([*fit.slope, torch.ones(len(tracks), dtype=torch.float64)])
-            start = torch.stack([*fit.position, torch.zeros(len(tracks), dtype=torch.float64)])
-            apart = torch.linalg.cross(middle[:, None] - start, way, dim=0).norm(dim=0)
-            near &= apart / way.norm(dim=0) <= 0.06
-        assert found.counts[i, j, k].item() == int(near.sum())
-        expected = scores[near].quantile(0.4).item()
-        assert found.values[i, j, k].item() == pytest.approx(expected, rel=1e-9)
+    middle = torch.stack([box.centers(axis)[n] for axis, n in enumerate(place)])
+    near = near_both(tracks, middle, 0.06)
+    assert found.counts[place].item() == int(near.sum())
+    expected = scores[near].quantile(0.4).item()
+    assert found.values[place].item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("depth", [0.03, 0.2])
+def test_angle_statistics_count_muons_by_the_height_of_their_scattering(tracks, box, depth):
+    found = angle_statistics_image(tracks, box, distance=0.06, depth=depth)
+    poca = tracks.closest_approach()
+    middle = torch.stack([box.centers(axis)[n] for axis, n in enumerate((1, 2, 2))])
+    near = near_both(tracks, middle, 0.06)
+    apart = (poca.height - middle[2])[near]
+    weights = 1 / (1 + apart.square() / (depth**2 + poca.height_variance[near]))
+    scores = (poca.angle_squared.sqrt() * tracks.beta_momentum * 1e3)[near]
+    value = found.values[1, 2, 2].item()
+    below = weights[scores < value * (1 - 1e-12)].sum() / weights.sum()
+    reached = weights[scores <= value * (1 + 1e-12)].sum() / weights.sum()
+    assert below.item() - 1e-6 <= 0.5 <= reached.item() + 1e-6
+
+
+def test_shadows_of_a_block_fade_where_the_height_of_scattering_counts(tracks, box):
+    near = angle_statistics_image(tracks, box).values
+    far = angle_statistics_image(tracks, box, depth=math.inf).values
+    ratios = [v[1:3, 1:3, 0].mean() / v[1:3, 1:3, 1:3].mean() for v in (near, far)]
+    assert ratios[0] < 0.9 * ratios[1]
 
 
 def test_clustering_is_the_quantile_over_pairs(tracks, box):
@@ -190,6 +231,8 @@ def test_wrong_options_are_refused(tracks, box):
         poca_image(tracks, box, "magic")
     with pytest.raises(DomainError, match="distance"):
         angle_statistics_image(tracks, box, distance=0.0)
+    with pytest.raises(DomainError, match="depth"):
+        angle_statistics_image(tracks, box, depth=-1.0)
     with pytest.raises(DomainError, match="share"):
         binned_clustering_image(tracks, box, share=-0.1)
     with pytest.raises(DomainError, match="least"):

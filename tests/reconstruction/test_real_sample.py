@@ -16,6 +16,7 @@ from detopt.reconstruction import (
     LikelihoodImaging,
     angle_statistics_image,
     binned_clustering_image,
+    learned_image,
     likelihood_image,
     poca_image,
     read_muons,
@@ -90,8 +91,9 @@ def cubes(image):
         angle_statistics_image,
         binned_clustering_image,
         lambda tracks, grid: likelihood_image(tracks, grid, LikelihoodImaging(40)),
+        learned_image,
     ],
-    ids=["poca", "asr", "bca", "mlem"],
+    ids=["poca", "asr", "bca", "mlem", "learned"],
 )
 def test_cubes_are_ordered_by_their_radiation_lengths(tracks, make):
     image = make(tracks, GEOMETRY.volume.grid)

@@ -111,12 +111,18 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(result_module, "N_RESAMPLES", 40)
 
 
+@pytest.fixture(scope="session")
+def case_text():
+    """The use case's file."""
+    return textwrap.dedent(CASE).lstrip()
+
+
 @pytest.fixture
-def case(tmp_path):
+def case(tmp_path, case_text):
     """Path of the use case's file, as a text."""
     path = tmp_path / "case" / "vector.py"
     path.parent.mkdir()
-    path.write_text(textwrap.dedent(CASE).lstrip())
+    path.write_text(case_text)
     return str(path)
 
 

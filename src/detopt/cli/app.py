@@ -5,25 +5,42 @@ __all__ = ["app", "run_app"]
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from detopt.cli import output
+from detopt.cli.budget import (
+    Machine,
+    MaxCpuHours,
+    MaxGpuHours,
+    MaxMoney,
+    MaxWallHours,
+    PriceFile,
+    SharedBudget,
+    Spot,
+    budget_app,
+    budget_settings,
+)
 from detopt.cli.compare import compare_methods
 from detopt.cli.doctor import doctor
+from detopt.cli.geant4 import geant4_data
 from detopt.cli.options import (
     Debug,
     Json,
     Options,
+    Settings,
     read_options,
     repeat_lists,
     split_options,
 )
 from detopt.cli.physics import physics
+from detopt.cli.places import Blobs, SharedDatabase, shared_urls
 from detopt.cli.reconstruct import reconstruct
 from detopt.cli.service import serve, token
 from detopt.cli.store import store_app
+from detopt.cli.together import INTERRUPTED, files_by_digest, finish, merge, parent_settings
+from detopt.cli.train_imager import train_imager
 from detopt.cli.worker import worker
 from detopt.errors import DetoptError
 
@@ -36,7 +53,6 @@ app = typer.Typer(
 UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="Name, or path of its file")]
 RunName = Annotated[str, typer.Argument(metavar="ID", help="Name below `runs/`, or a folder")]
 FAILED = 2
-INTERRUPTED = 130
 
 
 @app.command("list")
@@ -55,23 +71,45 @@ def list_(json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
 @app.command()
 def run(
     use_case: Annotated[
-        str, typer.Argument(metavar="USECASE", help="Use case, or a study in a YAML file")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[USECASE]",
+            help="Use case, or a study in a YAML file; with --parent that of the parent",
+        ),
+    ] = None,
     option: Options = [],  # noqa: B006 (typer copies it)
     method: Annotated[str | None, typer.Option(help="Optimizer; see `detopt list`")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the optimizer")] = None,
     events: Annotated[int | None, typer.Option(help="Events in an evaluation")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; same result")] = None,
-    freeze: Annotated[list[str], typer.Option(help="Parameter or group to keep")] = [],  # noqa: B006
+    free: Annotated[
+        list[str], typer.Option(help="Parameter, group or pattern; nothing else is free then")
+    ] = [],  # noqa: B006
+    freeze: Annotated[list[str], typer.Option(help="Parameter, group or pattern to keep")] = [],  # noqa: B006
+    parent: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Start from the final design of a run")
+    ] = None,
+    track: Annotated[
+        list[str], typer.Option(help="Show it in tensorboard, wandb, comet or mlflow")
+    ] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the run")] = None,
+    database: SharedDatabase = None,
+    blobs: Blobs = None,
+    max_cpu_hours: MaxCpuHours = None,
+    max_gpu_hours: MaxGpuHours = None,
+    max_wall_hours: MaxWallHours = None,
+    max_money: MaxMoney = None,
+    prices: PriceFile = None,
+    machine: Machine = None,
+    spot: Spot = False,
+    shared_budget: SharedBudget = None,
     json: Json = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Optimize a use case, judge the result independently and write a report."""
-    from detopt import usecases
     from detopt.api import Study
-    from detopt.runtime import StudyConfig, load_study
+    from detopt.runtime import StudyConfig
 
     given = {
         "method": method,
@@ -79,9 +117,43 @@ def run(
         "events": events,
         "seed": seed,
         "workers": workers,
+        "free": free or None,
         "freeze": freeze or None,
+        "trackers": track or None,
     }
     options = read_options(option)
+    database, blobs = shared_urls(database, blobs)
+    with contextlib.ExitStack() as files:
+        name, inherited = files.enter_context(parent_settings(use_case, parent, database, blobs))
+        name, settings = _settings(name, options, method, inherited.pop("options", {}))
+        settings |= inherited | {key: value for key, value in given.items() if value is not None}
+        settings |= budget_settings(
+            settings.get("compute_budget"),
+            cpu_hours=max_cpu_hours,
+            gpu_hours=max_gpu_hours,
+            wall_hours=max_wall_hours,
+            money=max_money,
+            prices=prices,
+            machine=machine,
+            spot=spot,
+            shared=shared_budget,
+        )
+        settings["options"] = files.enter_context(
+            files_by_digest(name, settings["options"], database, blobs)
+        )
+        study = Study.from_config(
+            StudyConfig.make(name, **settings), out, database=database, blobs=blobs
+        )
+    finish(study if database is None else Study.resume(study.folder), json)
+
+
+def _settings(
+    use_case: str, options: Settings, method: str | None, inherited: Settings
+) -> tuple[str, Settings]:
+    """Use case and settings of a study, from a name or from a file."""
+    from detopt import usecases
+    from detopt.runtime import load_study
+
     if Path(use_case).suffix in {".yaml", ".yml"}:
         base = load_study(Path(use_case))
         data = base.model_dump()
@@ -91,30 +163,29 @@ def run(
             data["method_options"] = {}
         for key in ("options", "method_options"):
             settings[key] = {**data[key], **settings.get(key, {})}
-        settings = {**data, **settings}
-    else:
-        name = use_case
-        settings = split_options(options, set(usecases.load(name).config.model_fields))
-    settings |= {key: value for key, value in given.items() if value is not None}
-    study = Study.from_config(StudyConfig.make(name, **settings), out)
-    _finish(study, json)
+        return name, {**data, **settings}
+    settings = split_options(options, set(usecases.load(use_case).config.model_fields))
+    settings["options"] = {**inherited, **settings["options"]}
+    return use_case, settings
 
 
 @app.command()
-def resume(identifier: RunName, json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
-    """Go on with a run that was interrupted, to the same bits."""
+def resume(
+    identifier: RunName,
+    max_cpu_hours: MaxCpuHours = None,
+    max_gpu_hours: MaxGpuHours = None,
+    max_wall_hours: MaxWallHours = None,
+    max_money: MaxMoney = None,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Go on with a run that was interrupted, to the same bits; its budget may be changed."""
     from detopt.api import Study
+    from detopt.runtime.budget import Limits
 
-    _finish(Study.resume(output.run_folder(identifier)), json)
-
-
-def _finish(study: Any, json: bool) -> None:
-    try:
-        result = study.run()
-    except KeyboardInterrupt:
-        output.say(f"Stopped. Go on with: detopt resume {study.folder}")
-        raise typer.Exit(INTERRUPTED) from None
-    output.result(result, study.folder, json)
+    limits = Limits(max_cpu_hours, max_gpu_hours, max_wall_hours, max_money)
+    given = limits if limits.given() else None
+    finish(Study.resume(output.run_folder(identifier), given), json)
 
 
 @app.command()
@@ -183,6 +254,9 @@ def new(
 def show(identifier: RunName, json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
     """What a run is, and what it found."""
     from detopt.runtime import RunStore, load_result, load_study
+    from detopt.runtime.executors.shared import n_shared
+    from detopt.runtime.family import family
+    from detopt.runtime.storage import Artifacts
 
     folder = output.run_folder(identifier)
     finished = (folder / "result.json").is_file()
@@ -194,6 +268,9 @@ def show(identifier: RunName, json: Json = False, debug: Debug = False) -> None:
             "config": load_study(folder / "study.yaml").model_dump(mode="json"),
             "rounds": len(store.rounds()),
             "result": load_result(folder) if finished else None,
+            "artifacts": [vars(one) for one in Artifacts(store.store).list(store.id)],
+            "shared": n_shared(store.store, store.id),
+            "lineage": family(folder).as_dict(),
         }
     output.shown(data, json)
 
@@ -217,13 +294,17 @@ def report(identifier: RunName, json: Json = False, debug: Debug = False) -> Non
 
 
 app.command("compare-methods")(compare_methods)
+app.command()(merge)
 app.command()(physics)
 app.command()(reconstruct)
+app.command("train-imager")(train_imager)
 app.command()(worker)
 app.command()(serve)
 app.command()(doctor)
+app.command("geant4-data")(geant4_data)
 app.command()(token)
 app.add_typer(store_app, name="store")
+app.add_typer(budget_app, name="budget")
 
 
 def run_app(arguments: list[str]) -> int:

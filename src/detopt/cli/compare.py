@@ -48,8 +48,8 @@ def compare_methods(
     """Compare methods at an equal budget of calls; write a table and figures."""
     from detopt.reports.comparison import write_comparison
     from detopt.runtime import StudyConfig, comparison
+    from detopt.runtime.comparison_log import ComparisonLog
     from detopt.runtime.contenders import read_contenders
-    from detopt.runtime.ledger import Ledger
     from detopt.runtime.race import Plan
 
     options = read_options(option)
@@ -74,7 +74,7 @@ def compare_methods(
             listener=listener,
         )
     write_comparison(found, folder)
-    Ledger(folder).remove()
+    ComparisonLog(folder).remove()
     _print(found, folder, json)
 
 

@@ -24,7 +24,7 @@ Options = Annotated[
 ]
 Settings = dict[str, Any]
 PAIRS = {"-o", "--option"}
-LISTS = {*PAIRS, "--freeze"}
+LISTS = {*PAIRS, "--free", "--freeze", "--prefer", "--track"}
 FLAGS = {"--json", "--debug", "--gradients"}
 COMMAND_AND_ARGUMENT = 2
 
@@ -67,10 +67,11 @@ def repeat_lists(arguments: list[str]) -> list[str]:
     """Let one `-o` or `--freeze` take several values: `-o a=1 b=2` is `-o a=1 -o b=2`.
 
     Values go on until the next option. The first word that follows a command is always its
-    argument, so `run --freeze size muon_scanner` still names the use case.
+    argument, so `run --freeze size muon_scanner` still names the use case; with `--parent` it needs
+    none, and stands before the lists if there is one.
     """
     expanded: list[str] = []
-    named = 0  # words that are no options: the command and its argument
+    named = int("--parent" in arguments)  # words that are no options: the command, its argument
     option: str | None = None  # the list that a word may continue
     taken = False  # whether that list has its first value
     for before, word in zip(["", *arguments], arguments, strict=False):

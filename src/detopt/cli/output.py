@@ -5,6 +5,7 @@ __all__ = [
     "counter",
     "created",
     "facts",
+    "find_folder",
     "findings",
     "gradient_table",
     "listing",
@@ -30,6 +31,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from detopt.cli.family import judged, print_artifacts, print_family, setting
 from detopt.errors import CheckpointError, NotFoundError
 
 if TYPE_CHECKING:
@@ -64,11 +66,17 @@ def _plain(data: Any) -> Any:
     return data
 
 
+def find_folder(identifier: str) -> Path | None:
+    """The folder of a run, by its path or by its name below `runs/`, if there is one."""
+    folders = (Path(identifier), Path("runs") / identifier)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def run_folder(identifier: str) -> Path:
     """The folder of a run, by its path or by its name below `runs/`."""
-    for folder in (Path(identifier), Path("runs") / identifier):
-        if folder.is_dir():
-            return folder
+    folder = find_folder(identifier)
+    if folder is not None:
+        return folder
     known = [path.parent.name for path in sorted(_run_files(Path("runs")))]
     there = f"There are: {', '.join(known)}." if known else "There is none below `runs/`."
     raise NotFoundError(f"No run `{identifier}`. {there}")
@@ -110,15 +118,10 @@ def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
         document({**data, "folder": str(folder)})
         return
     rows = []
-    for name in ("start", "baseline", "final"):
-        objective = data["objective"][name]
-        if objective is None:
-            continue
-        label = name if name != "baseline" else f"baseline ({data['best_baseline']})"
+    for label, objective, price in judged(data):
         low, high = (_digits(objective[end]) for end in ("low", "high"))
         interval = f"[{low}, {high}]" if low and high else ""
-        cost = _digits(data["cost"][name])
-        rows.append((label, _digits(objective["value"]), interval, cost))
+        rows.append((escape(label), _digits(objective["value"]), interval, _digits(price)))
     _table(
         f"{data['objective_name']}, {data['evaluation_events']} fresh events",
         ("design", "objective", "95 % interval", "cost"),
@@ -223,12 +226,15 @@ def shown(data: Mapping[str, Any], json: bool) -> None:
         ("setting", ""),
         [
             ("folder", data["folder"]),
-            *((key, str(value)) for key, value in config.items()),
+            *((key, escape(setting(value))) for key, value in config.items()),
             ("rounds done", f"{data['rounds']} of {config['rounds']}"),
+            *([("evaluations of other runs", str(data["shared"]))] if data["shared"] else []),
         ],
     )
     if data["result"] is not None:
         result(data["result"], Path(data["folder"]), json=False)
+    print_artifacts(data["artifacts"])
+    print_family(data["lineage"], data["study"])
 
 
 def tokens(rows: Sequence[Mapping[str, Any]], json: bool) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-METHODS = ("poca", "asr", "bca", "mlem")
+METHODS = ("poca", "asr", "bca", "mlem", "learned")
 FILES = ("image.npz", "image.h5", "image.vti", "slices.png")
 
 
@@ -28,8 +28,8 @@ def reconstruct(
     method: Annotated[
         str,
         typer.Option(
-            help="poca (closest approach), asr (angle statistics), bca (binned clustering) or "
-            "mlem (maximum likelihood)"
+            help="poca (closest approach), asr (angle statistics), bca (binned clustering), "
+            "mlem (maximum likelihood) or learned (trained network)"
         ),
     ] = "poca",
     out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("image"),
@@ -39,6 +39,10 @@ def reconstruct(
     ] = None,
     share: Annotated[
         float | None, typer.Option(min=0, max=1, help="asr, bca: which quantile is the score")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="learned: file of `train-imager`; the shipped network by default"),
     ] = None,
     at: Annotated[
         str | None, typer.Option(help="Point of the slices, such as '0,0.25,-1.21' [m]")
@@ -51,7 +55,7 @@ def reconstruct(
     from detopt.reconstruction import load_geometry, read_muons, slice_figure
     from detopt.reconstruction.image_files import save_hdf5, save_npz, save_vtk
 
-    _require_method(method, iterations, share)
+    _require_method(method, iterations, share, model)
     point = None if at is None else _point(at)
     _require_free(out, force)
     described = load_geometry(geometry)
@@ -60,7 +64,7 @@ def reconstruct(
         grid = described.volume.grid
         begin = time.process_time()
         tracks = recorded.tracks((grid.low[2] + grid.high[2]) / 2)
-        image = _image(method, tracks, grid, iterations, share, progress)
+        image = _image(method, tracks, grid, iterations, share, model, progress)
         seconds = time.process_time() - begin
         figure = slice_figure(image, point)
     out.mkdir(parents=True, exist_ok=True)
@@ -76,13 +80,16 @@ def _image(
     grid: "Grid",
     iterations: int | None,
     share: float | None,
+    model: Path | None,
     progress: "Progress",
 ) -> "ScatteringImage":
     from detopt.reconstruction import (
         LikelihoodImaging,
         angle_statistics_image,
         binned_clustering_image,
+        learned_image,
         likelihood_image,
+        load_network,
         poca_image,
     )
 
@@ -91,19 +98,25 @@ def _image(
     if method == "mlem":
         options = LikelihoodImaging() if iterations is None else LikelihoodImaging(iterations)
         return likelihood_image(tracks, grid, options, progress)
+    if method == "learned":
+        return learned_image(tracks, grid, load_network(model))
     quantile = 0.5 if share is None else share
     if method == "asr":
         return angle_statistics_image(tracks, grid, share=quantile)
     return binned_clustering_image(tracks, grid, share=quantile)
 
 
-def _require_method(method: str, iterations: int | None, share: float | None) -> None:
+def _require_method(
+    method: str, iterations: int | None, share: float | None, model: Path | None
+) -> None:
     if method not in METHODS:
         raise NotFoundError(f"No method `{method}`. There are: {', '.join(METHODS)}.")
     if iterations is not None and method != "mlem":
         raise ConfigError(f"`{method}` takes no --iterations; only mlem does.")
     if share is not None and method not in {"asr", "bca"}:
         raise ConfigError(f"`{method}` takes no --share; only asr and bca do.")
+    if model is not None and method != "learned":
+        raise ConfigError(f"`{method}` takes no --model; only learned does.")
 
 
 def _point(text: str) -> tuple[float, float, float]:

@@ -2,13 +2,15 @@
 
 __all__ = ["store_app"]
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detopt.cli import output
 from detopt.cli.options import Debug, Json
 from detopt.cli.places import Blobs, Place, open_place
+from detopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from detopt.runtime.storage import Database
@@ -57,6 +59,74 @@ def check(
         if not found:
             output.say(f"{document['database']} and its files are sound.")
     raise typer.Exit(1 if found else 0)
+
+
+@store_app.command("list")
+def list_(
+    place: Place,
+    blobs: Blobs = None,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """What runs keep, by digest: inputs, results, states of optimizers, surrogates."""
+    from detopt.cli.family import print_artifacts
+    from detopt.runtime.storage import Artifacts
+
+    with open_place(place, blobs) as (store, run):
+        rows = [vars(one) for one in Artifacts(store).list(None if run is None else run.id)]
+    if json:
+        output.document(rows)
+    else:
+        print_artifacts(rows)
+
+
+@store_app.command()
+def get(
+    digest: Annotated[str, typer.Argument(help="SHA-256 of the bytes, or how it begins")],
+    place: Place,
+    out: Annotated[Path, typer.Option(help="File to write; it must not exist")],
+    blobs: Blobs = None,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Fetch what a run keeps by its digest; damaged bytes are refused."""
+    from detopt.runtime.storage import Artifacts
+    from detopt.runtime.store import write_whole
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Name another file.")
+    with open_place(place, blobs) as (store, _):
+        write_whole(out, Artifacts(store).get(digest))
+    output.created(out, json)
+
+
+@store_app.command()
+def put(
+    file: Annotated[Path, typer.Argument(help="File to keep, such as a trained surrogate")],
+    place: Place,
+    blobs: Blobs = None,
+    run: Annotated[str | None, typer.Option(help="Run of a database by URL")] = None,
+    name: Annotated[str | None, typer.Option(help="What it is called; the file's name")] = None,
+    json: Json = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Keep a file with a run, for others to find it by its digest."""
+    from detopt.runtime.storage import Artifacts
+
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}.") from error
+    with open_place(place, blobs) as (store, own):
+        wanted = run if own is None else own.id
+        if wanted is None:
+            raise ConfigError("A database by URL needs --run, the run that keeps the file.")
+        run_id = store.run(wanted).id
+        digest = Artifacts(store).put(run_id, name or file.name, data)
+    if json:
+        output.document({"run": run_id, "name": name or file.name, "digest": digest})
+    else:
+        output.say(f"{run_id} keeps {file} as {digest}")
 
 
 def _database(place: str) -> "Database":

@@ -15,7 +15,7 @@ from detopt.cli.options import Debug
 from detopt.cli.places import Blobs, open_place
 from detopt.errors import ConfigError
 
-Steps = Sequence[Callable[[], bool]]
+Steps = Sequence[Callable[[], object]]
 
 
 def worker(

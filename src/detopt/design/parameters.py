@@ -4,7 +4,7 @@ __all__ = ["Categorical", "Continuous", "Integer", "Parameter"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,10 @@ class Parameter(ABC):
     @abstractmethod
     def violation(self, value: Tensor) -> str | None:
         """What is wrong with `value`, or None."""
+
+    @abstractmethod
+    def starting_at(self, value: Tensor) -> "Parameter":
+        """The same parameter, whose search starts at `value`."""
 
     @property
     def labels(self) -> list[str]:
@@ -116,6 +120,10 @@ class Continuous(Parameter):
             return "must be finite"
         return self.domain.violation(value.reshape(-1))
 
+    def starting_at(self, value: Tensor) -> "Continuous":
+        """The same numbers, whose search starts at `value`."""
+        return replace(self, start=value.tolist())
+
 
 @dataclass(frozen=True)
 class Integer(Parameter):
@@ -165,6 +173,10 @@ class Integer(Parameter):
             return f"must lie between {self.low} and {self.high}, got {float(value):g}"
         return None
 
+    def starting_at(self, value: Tensor) -> "Integer":
+        """The same choice, whose search starts at `value`."""
+        return replace(self, start=int(value))
+
 
 @dataclass(frozen=True)
 class Categorical(Parameter):
@@ -212,6 +224,10 @@ class Categorical(Parameter):
         if value.ndim != 0 or not _is_whole(value) or not 0 <= float(value) < len(self.choices):
             return f"must be an index from 0 to {len(self.choices) - 1}, got {value.tolist()}"
         return None
+
+    def starting_at(self, value: Tensor) -> "Categorical":
+        """The same choices, whose search starts at `value`."""
+        return replace(self, start=self.choices[int(value)])
 
 
 def _is_whole(value: Tensor) -> bool:

@@ -3,6 +3,7 @@
 __all__ = ["Design", "DesignSpace"]
 
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ HALVINGS = 30  # of the way back to an allowed design
 PROJECTIONS = 20  # Newton steps towards a limit
 MARGIN = 1e-9  # by which a projection stays below the bound, relative
 ACTIVE = 1e-6  # relative distance from the bound where a limit acts
+WILD = frozenset("*?[")  # what makes a pattern of a name
 
 
 class Design(Mapping[str, Tensor]):
@@ -135,11 +137,14 @@ class DesignSpace:
         )
 
     def freeze(self, *names: str) -> "DesignSpace":
-        """The space in which the parameters or groups `names` keep their present values."""
+        """The space in which the parameters or groups `names` keep their present values.
+
+        Names may be patterns such as `layer_*`, here and in `unfreeze` and `free_only`.
+        """
         start = self.start
         frozen = dict(self.frozen)
         for name in names:
-            for member in self._members(name):
+            for member in self.members(name):
                 frozen[member] = start[member]
         if len(frozen) == len(self.parameters):
             raise DesignError("All parameters are frozen: nothing is left to optimize.")
@@ -147,16 +152,52 @@ class DesignSpace:
 
     def unfreeze(self, *names: str) -> "DesignSpace":
         """The space in which the parameters or groups `names` are free again."""
-        members = {member for name in names for member in self._members(name)}
+        members = {member for name in names for member in self.members(name)}
         return DesignSpace(
             self.parameters,
             {n: v for n, v in self.frozen.items() if n not in members},
             self.limits,
         )
 
-    def _members(self, name: str) -> list[str]:
-        """The parameters that are called `name`, or belong to the group of that name."""
-        members = [p.name for p in self.parameters if name and name in (p.name, p.group)]
+    def free_only(self, *names: str) -> "DesignSpace":
+        """The space in which the parameters or groups `names` are free, and nothing else is.
+
+        Raises:
+            NotFoundError: One of the names fits no parameter and no group.
+        """
+        members = {member for name in names for member in self.members(name)}
+        others = [p.name for p in self.parameters if p.name not in members]
+        return self.unfreeze(*names).freeze(*others)
+
+    def starting_at(self, design: Mapping[str, Tensor]) -> "DesignSpace":
+        """The space whose search starts at `design`; what is frozen is frozen there.
+
+        Raises:
+            DesignError: The design breaks a hard constraint, or a free parameter lies on a bound
+                of its domain, which the search could not leave.
+        """
+        self.check(design)
+        values = {name: value.detach().to(torch.float64) for name, value in design.items()}
+        parameters = [
+            p if p.name in self.frozen else p.starting_at(values[p.name]) for p in self.parameters
+        ]
+        frozen = {name: values[name] for name in self.frozen}
+        return DesignSpace(parameters, frozen, self.limits)
+
+    def members(self, name: str) -> list[str]:
+        """The parameters that a name or a pattern such as `layer_*` fits, or whose groups it fits.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if WILD & set(name):
+            members = [
+                p.name
+                for p in self.parameters
+                if fnmatchcase(p.name, name) or (p.group and fnmatchcase(p.group, name))
+            ]
+        else:
+            members = [p.name for p in self.parameters if name and name in (p.name, p.group)]
         return members or [self[name].name]
 
     def design(self, theta: Float[Tensor, "*batch n_free"]) -> Design:

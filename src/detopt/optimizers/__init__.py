@@ -22,6 +22,7 @@ from detopt.optimizers.gradient_descent import Adam, StochasticGradientDescent
 from detopt.optimizers.gumbel_softmax import GumbelSoftmax
 from detopt.optimizers.lbfgsb import LBFGSB
 from detopt.optimizers.local_surrogate import LocalSurrogate
+from detopt.optimizers.multi_start import MultiStart
 from detopt.optimizers.newton import Newton
 from detopt.optimizers.nsga import NSGA2, NSGA3
 from detopt.optimizers.policy_gradient import PolicyGradient
@@ -43,6 +44,7 @@ __all__ = [
     "GridScan",
     "GumbelSoftmax",
     "LocalSurrogate",
+    "MultiStart",
     "Newton",
     "Optimizer",
     "PolicyGradient",
@@ -72,6 +74,7 @@ METHODS: Mapping[str, type[Optimizer]] = {
     "policy_gradient": PolicyGradient,
     "enumeration": Enumeration,
     "gumbel_softmax": GumbelSoftmax,
+    "multi_start": MultiStart,
 }
 ESTIMATORS: Mapping[str, type[GradientEstimator]] = {
     "pathwise": Pathwise,

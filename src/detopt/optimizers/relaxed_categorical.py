@@ -3,7 +3,7 @@
 __all__ = ["RelaxedCategorical"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -78,6 +78,10 @@ class RelaxedCategorical(Parameter):
     def n_free(self) -> int:
         """One logit for each choice."""
         return len(self.choices)
+
+    def starting_at(self, value: Tensor) -> "RelaxedCategorical":
+        """The same choices, whose search starts at the chosen one of `value`."""
+        return replace(self, start=self.choices[int(value.argmax())])
 
     def decode(self, theta: Float[Tensor, "*batch n_free"]) -> Float[Tensor, "*batch n_free"]:
         """Weights: those of the largest logit, with the gradient of the soft ones."""

@@ -38,9 +38,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.cpu import cpu_time
 from detopt.design import Design
 from detopt.errors import DomainError, SimulationError
-from detopt.pipeline.cpu import cpu_time
 from detopt.pipeline.outcome import Outcome, Summary, merge
 from detopt.pipeline.problem import Problem
 from detopt.random import Seed

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage, voxel_quantiles
+from detopt.reconstruction.poca import ClosestApproach
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.tracks import LineFit
 from detopt.reconstruction.voxel_grid import Grid
@@ -19,28 +20,42 @@ MEV = 1e3  # MeV per GeV
 
 
 def angle_statistics_image(
-    tracks: MuonTracks, grid: Grid, *, share: float = 0.5, distance: float | None = None
+    tracks: MuonTracks,
+    grid: Grid,
+    *,
+    share: float = 0.5,
+    distance: float | None = None,
+    depth: float | None = None,
 ) -> ScatteringImage:
     r"""Quantile of angle times momentum of all muons whose two tracks pass close to a voxel.
 
     Every voxel whose middle is nearer than `distance` to both tracks of a muon receives its
-    :math:`\beta p \theta`; the score is a quantile of what it has received.
+    :math:`\beta p \theta`; the score is a quantile of what it has received. A muon counts the less
+    in a voxel, the farther above or below it was scattered,
+
+    .. math:: w = \frac{1}{1 + (z - z_i)^2 / (D^2 + \sigma_i^2)}
+
+    with the height :math:`z_i` of its point of closest approach, the error :math:`\sigma_i` of that
+    and the `depth` D. Where it is infinite all count alike, as in the publication.
 
     Args:
         tracks: The muons.
         grid: The voxels.
         share: Which quantile, from 0 to 1.
         distance: Largest distance [m]; half the longest edge of a voxel by default.
+        depth: Difference of heights at which a muon counts half [m]; the height of a voxel by
+            default.
 
     Returns:
         Angle times momentum [MeV]; its counts are muons.
 
     Raises:
-        DomainError: `share` is outside 0 to 1, or `distance` is not positive.
+        DomainError: `share` is outside 0 to 1, or `distance` or `depth` is not positive.
 
     Note:
-        Robust against single large angles. A muon counts in all voxels that both its tracks
-        cross, so that objects throw shadows along the mean direction.
+        Robust against single large angles. A muon of small angle counts in all voxels that both
+        its tracks cross, so that objects throw shadows along the mean direction; with an infinite
+        depth all muons do.
 
     References:
         M. Stapleton et al., J. Instrum. 9 (2014) P11019.
@@ -48,15 +63,19 @@ def angle_statistics_image(
     reach = max(grid.voxel) / 2 if distance is None else distance
     if not reach > 0:
         raise DomainError(f"`distance` must be > 0 m, got {reach:g}.")
-    angle = tracks.closest_approach().angle_squared.clamp_min(0).sqrt()
-    scores = angle * tracks.beta_momentum * MEV
+    half = grid.voxel[2] if depth is None else depth
+    if not half > 0:
+        raise DomainError(f"`depth` must be > 0 m, got {half:g}.")
+    poca = tracks.closest_approach()
+    scores = poca.angle_squared.clamp_min(0).sqrt() * tracks.beta_momentum * MEV
     found = [
         _near_both(tracks, slice(first, first + CHUNK), grid, reach)
         for first in range(0, len(tracks), CHUNK)
     ]
     voxels = torch.cat([voxel for voxel, _ in found])
     members = torch.cat([member for _, member in found])
-    values, counts = voxel_quantiles(voxels, members, scores, share, grid.n_voxels)
+    weights = None if math.isinf(half) else _nearness(poca, voxels, members, grid, half)
+    values, counts = voxel_quantiles(voxels, members, scores, share, grid.n_voxels, weights)
     return ScatteringImage(
         grid,
         values.reshape(grid.shape),
@@ -64,6 +83,20 @@ def angle_statistics_image(
         f"momentum times scattering angle, quantile {share:g}",
         "MeV",
     )
+
+
+def _nearness(
+    poca: ClosestApproach,
+    voxels: Int[Tensor, " n"],
+    members: Int[Tensor, " n"],
+    grid: Grid,
+    depth: float,
+) -> Float[Tensor, " n"]:
+    """What a muon counts in a voxel, by the height at which it was scattered."""
+    height = poca.height.detach().float()[members]
+    spread = (poca.height_variance.detach().float() + depth**2)[members]
+    apart = grid.centers(2, torch.float32)[voxels % grid.shape[2]] - height
+    return spread / (spread + apart * apart)
 
 
 def _near_both(

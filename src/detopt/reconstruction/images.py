@@ -59,11 +59,13 @@ def voxel_quantiles(
     values: Float[Tensor, " m"],
     share: float,
     n_voxels: int,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, " n_voxels"], Int[Tensor, " n_voxels"]]:
     """Quantile of the values in each voxel, and their number; 0 in a voxel without any.
 
-    Between two values it is interpolated linearly. All voxels are sorted at once, as whole
-    numbers that hold voxel and rank.
+    Between two values it is interpolated linearly. With weights it is the least value that,
+    together with those below it, has the share of the weight. All voxels are sorted at once, as
+    whole numbers that hold voxel and rank.
 
     Args:
         voxels: Flat index of a voxel.
@@ -71,6 +73,7 @@ def voxel_quantiles(
         values: The values; many voxels may share one.
         share: Which quantile, from 0 to 1.
         n_voxels: Number of voxels.
+        weights: What each counts, > 0; all alike by default.
 
     Raises:
         DomainError: `share` is outside 0 to 1.
@@ -81,9 +84,13 @@ def voxel_quantiles(
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     keys = (voxels * max(1, len(values)) + rank[members]).numpy()
-    keys.sort()  # several times faster than an argument sort
     counts = torch.bincount(voxels, minlength=n_voxels)
     first = counts.cumsum(0) - counts
+    if weights is not None:
+        rows = torch.from_numpy(keys.argsort())
+        result = _weighted(values.detach()[members[rows]], weights[rows], counts, first, share)
+        return result, counts
+    keys.sort()  # several times faster than an argument sort
     place = share * (counts - 1).clamp_min(0).to(values.dtype)
     below = place.floor()
     last = max(0, len(keys) - 1)
@@ -96,3 +103,21 @@ def voxel_quantiles(
     ]
     result = found[0] + (place - below) * (found[1] - found[0])
     return torch.where(counts > 0, result, 0.0), counts
+
+
+def _weighted(
+    values: Float[Tensor, " n"],
+    weights: Float[Tensor, " n"],
+    counts: Int[Tensor, " n_voxels"],
+    first: Int[Tensor, " n_voxels"],
+    share: float,
+) -> Float[Tensor, " n_voxels"]:
+    """Weighted quantiles of values that are sorted by voxel, and within it."""
+    if len(values) == 0:
+        return values.new_zeros(len(counts))
+    reached = torch.cat([torch.zeros(1, dtype=torch.float64), weights.double().cumsum(0)])
+    start, end = reached[first], reached[first + counts]
+    place = torch.searchsorted(reached[1:], start + share * (end - start))
+    last = first + (counts - 1).clamp_min(0)
+    place = torch.minimum(torch.maximum(place, first), last).clamp_max(len(values) - 1)
+    return torch.where(counts > 0, values[place], 0.0)

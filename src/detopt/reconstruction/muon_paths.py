@@ -16,7 +16,7 @@ CHUNK_SEGMENTS = 500_000  # segments held at once: the working set stays in cach
 
 def chords(
     tracks: MuonTracks, grid: Grid
-) -> tuple[Float[Tensor, "n_muons 3"], Float[Tensor, "n_muons 3"]]:
+) -> tuple[Float[Tensor, "*batch n_muons 3"], Float[Tensor, "*batch n_muons 3"]]:
     """Straight lines from where a muon leaves the heights of the grid to where it enters them.
 
     Returns:

@@ -28,7 +28,7 @@ SHOWN = 8  # columns named in a message
 
 @dataclass(frozen=True)
 class MuonTracks:
-    """Straight tracks of muons above and below a volume, both given at one height.
+    """Straight tracks of muons above and below a volume, or several, given at one height.
 
     Args:
         above, below: The tracks.
@@ -40,20 +40,20 @@ class MuonTracks:
     above: LineFit
     below: LineFit
     reference: float
-    momentum: Float[Tensor, " n_muons"]
+    momentum: Float[Tensor, "*batch n_muons"]
     momentum_known: bool = True
 
     def __len__(self) -> int:
-        return len(self.momentum)
+        return self.momentum.shape[-1]
 
     @property
-    def beta_momentum(self) -> Float[Tensor, " n_muons"]:
+    def beta_momentum(self) -> Float[Tensor, "*batch n_muons"]:
         r""":math:`\beta p c` [GeV], which scattering angles are inversely proportional to."""
         squared = self.momentum.square()
         return squared / (squared + particles.mass("muon") ** 2).sqrt()
 
     @property
-    def secant(self) -> Float[Tensor, " n_muons"]:
+    def secant(self) -> Float[Tensor, "*batch n_muons"]:
         """Path length over height difference of the mean direction, >= 1."""
         mean = (self.above.slope + self.below.slope) / 2
         return (1 + mean.square().sum(0)).sqrt()

@@ -15,7 +15,6 @@ from detopt.design import Design, DesignSpace
 from detopt.design.parameters import Parameter
 from detopt.pipeline import Problem
 from detopt.runtime import Round, RunStore, StudyConfig, load_result, load_study
-from detopt.runtime.executors import ProblemRecipe
 from detopt.runtime.result import FILE
 
 
@@ -59,15 +58,17 @@ class Record:
     @property
     def designs(self) -> dict[str, Design]:
         """Start, final (or latest) and the baseline to compare with, by name."""
-        space = self.problem.space
-        found = {"start": space.start}
+        space, parent = self.problem.space, self.config.parent
+        merges = parent is not None and self.config.merged
+        found = {"start": parent.values if parent and merges else space.start}
         if self.result is not None:
             found["final"] = _design(self.result["design"]["final"])
         elif self.history:
             found["latest"] = space.design(self.history[-1].theta).detach()
         name = self.best_baseline
         if name is not None:
-            found[name] = self.problem.baselines[name]
+            parts = {part.label: part.values for part in self.config.merged}
+            found[name] = {**self.problem.baselines, **parts}[name]
         return found
 
 
@@ -79,8 +80,7 @@ def load_record(folder: Path, problem: Problem | None = None) -> Record:
         ConfigError: The study cannot be built again.
     """
     store = RunStore(folder)
-    config = load_study(folder / "study.yaml")
-    recipe = ProblemRecipe(config.use_case, config.options, tuple(config.freeze), problem)
+    config = load_study(folder / "study.yaml", complete=True)
     try:
         return Record(
             folder=folder,
@@ -88,7 +88,7 @@ def load_record(folder: Path, problem: Problem | None = None) -> Record:
             status=store.status,
             config=config,
             about=(usecases.load(config.use_case).module.__doc__ or "").strip(),
-            problem=recipe.make() if problem is None else problem,
+            problem=config.recipe.make() if problem is None else problem,
             history=store.rounds(),
             result=load_result(folder) if (folder / FILE).is_file() else None,
         )

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from detopt import usecases
 from detopt.reports import budget, evaluation, figures, health, scene, style, tables, tolerances
 from detopt.reports.record import Record
-from detopt.reports.words import interval, number
+from detopt.reports.words import interval, number, unit_of
+from detopt.runtime.family import family
 
 AFTERWARDS = (
     " The diamond, and the dashed line where there is a baseline, are the independent verdicts "
@@ -259,8 +260,38 @@ def _design_section(record: Record) -> Section | None:
     )
 
 
+def _lineage_section(record: Record) -> Section | None:
+    found = list(family(record.folder).members())
+    if len(found) == 1:
+        return None
+    return Section(
+        "Where it comes from",
+        remarks=differences(record),
+        table=[tables.lineage_row(depth, member, record.study) for depth, member in found],
+        columns=("run", "what it did", "objective, 95 % interval", "design", "begun"),
+        reading="Runs that start from the same design, and what was merged of them; a design is "
+        "named by the beginning of its SHA-256. Each objective is from the fresh events of its own "
+        "run: compare designs by the re-evaluation of one run.",
+    )
+
+
+def differences(record: Record) -> list[str]:
+    """Whether a merged design is better than its parent and each part."""
+    if record.result is None or not record.config.merged:
+        return []
+    labels = {"start": "the parent"} | {part.label: part.label for part in record.config.merged}
+    unit = unit_of(record.result["objective_name"])[1]
+    found = record.result["differences"]
+    return [
+        f"Merged minus {label}: {interval(found[name], unit)}"
+        for name, label in labels.items()
+        if name in found
+    ]
+
+
 SECTIONS: tuple[Callable[[Record], Section | None], ...] = (
     _verdict_section,
+    _lineage_section,
     _scene_section,
     _objective_section,
     _parameter_section,

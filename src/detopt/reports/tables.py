@@ -1,11 +1,20 @@
 """Tables of a report as plain data: texts by row, ready for the template."""
 
-__all__ = ["Facts", "Row", "design_rows", "evaluation_rows", "facts", "sensitivity_rows"]
+__all__ = [
+    "Facts",
+    "Row",
+    "design_rows",
+    "evaluation_rows",
+    "facts",
+    "lineage_row",
+    "sensitivity_rows",
+]
 
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -22,7 +31,9 @@ from detopt.design import (
 from detopt.reports.record import Record, element_names
 from detopt.reports.tolerances import Tolerance
 from detopt.reports.words import duration, interval, number, unit_of
+from detopt.runtime.family import Member
 
+SHORT = 12  # letters of a digest
 Facts = list[tuple[str, str]]
 
 
@@ -149,6 +160,17 @@ def domain_words(parameter: Parameter) -> str:
     if isinstance(domain, Interval):
         return f"{number(domain.low)} to {number(domain.high)}"
     return "any"
+
+
+def lineage_row(depth: int, member: Member, own: str) -> Row:
+    """A run among its relatives; children stand below their parents."""
+    objective = "–" if member.objective is None else interval(member.objective)
+    begun = "–"
+    if member.created is not None:
+        begun = datetime.fromtimestamp(member.created, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    name = "· " * depth + member.name
+    cells = (member.change or "–", objective, (member.design or "–")[:SHORT], begun)
+    return Row(name, cells, "this run" if member.name == own else "")
 
 
 def sensitivity_rows(found: Sequence[Tolerance]) -> list[Row]:

@@ -16,12 +16,12 @@ from detopt.errors import ConfigError
 from detopt.optimizers import Optimizer
 from detopt.optimizers.pareto import reference_point
 from detopt.pipeline import Problem
+from detopt.runtime.comparison_log import ComparisonLog, run_key
 from detopt.runtime.comparison_result import Comparison, without_dominated
 from detopt.runtime.config import StudyConfig
 from detopt.runtime.contenders import Contender
 from detopt.runtime.executors import ProblemRecipe, ProcessExecutor
 from detopt.runtime.executors.processes import result_of, worker_problem
-from detopt.runtime.ledger import Ledger, run_key
 from detopt.runtime.race import Plan, Run, race
 from detopt.runtime.study import make_method
 
@@ -85,7 +85,7 @@ def compare_methods(
         _Work(run_key(label, config, plan), label, config, plan)
         for label, config in zip(labels, configs, strict=True)
     ]
-    runs = _finish(problem, recipe, work, workers, Ledger(folder), listener)
+    runs = _finish(problem, recipe, work, workers, ComparisonLog(folder), listener)
     found = Comparison(
         use_case,
         dict(options or {}),
@@ -119,7 +119,7 @@ def _finish(
     recipe: ProblemRecipe,
     work: Sequence[_Work],
     workers: int,
-    ledger: Ledger,
+    ledger: ComparisonLog,
     listener: Listener | None,
 ) -> list[Run]:
     """All runs, in the order of the work; those that are known are not made again."""

@@ -5,18 +5,26 @@ __all__ = ["StudyConfig", "load_study", "save_study"]
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import Tensor
 
 from detopt import usecases
+from detopt.design import Design
 from detopt.errors import ConfigError
 from detopt.optimizers import METHODS
+from detopt.runtime.budget.config import ComputeBudget
+from detopt.runtime.executors import ProblemRecipe
 from detopt.runtime.executors.dask import DaskOptions
+from detopt.runtime.origin import Origin, Part
+from detopt.runtime.trackers.registry import check_trackers
 
 DEFAULT_ROUNDS = 100
 DEFAULT_EVALUATION = 4_000
+LONGEST = 200  # letters of a value in a message
 
 
 class StudyConfig(BaseModel):
@@ -46,9 +54,32 @@ class StudyConfig(BaseModel):
     executor_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the executor: of the Dask cluster"
     )
-    freeze: list[str] = Field(default_factory=list, description="Parameters or groups to freeze")
+    free: list[str] = Field(
+        default_factory=list,
+        description="Parameters, groups or patterns that alone are free; none: those of the use "
+        "case",
+    )
+    freeze: list[str] = Field(
+        default_factory=list, description="Parameters, groups or patterns to freeze"
+    )
+    parent: Origin | None = Field(None, description="Run whose final design this one starts from")
+    merged: list[Part] = Field(
+        default_factory=list, description="Tasks whose designs are merged; nothing is searched then"
+    )
+    share: bool = Field(
+        True, description="Use evaluations that other runs of a shared database have done"
+    )
     evaluation_events: int = Field(
         DEFAULT_EVALUATION, ge=2, description="Events of the independent re-evaluation"
+    )
+    compute_budget: ComputeBudget | None = Field(
+        None, description="How much computing it may use; null: as much as it takes"
+    )
+    trackers: list[str] = Field(
+        default_factory=list, description="Where people follow it: tensorboard, wandb, ..."
+    )
+    tracker_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Options of each tracker, by its name"
     )
 
     @field_validator("executor")
@@ -57,6 +88,29 @@ class StudyConfig(BaseModel):
         if executor == "local" and info.data.get("workers") == 0:
             raise ValueError("`workers` must be >= 1 where nobody else works")
         return executor
+
+    @property
+    def start(self) -> Design | None:
+        """Where the study starts, if not where the use case does: at the parent or the merge."""
+        if self.parent is None:
+            return None
+        taken: dict[str, Tensor] = {}
+        for part in self.merged:
+            values = part.values
+            taken |= {name: values[name] for name in part.taken}
+        return Design({**self.parent.values, **taken})
+
+    @property
+    def recipe(self) -> ProblemRecipe:
+        """How the problem is made."""
+        return ProblemRecipe(
+            self.use_case,
+            self.options,
+            tuple(self.freeze),
+            None,
+            free=tuple(self.free),
+            start=self.start,
+        )
 
     @classmethod
     def make(cls, use_case: str, **settings: Any) -> "StudyConfig":
@@ -70,9 +124,12 @@ class StudyConfig(BaseModel):
             NotFoundError: No such use case.
         """
         given = {key: value for key, value in settings.items() if value is not None}
-        merged = {**usecases.load(use_case).recommended, **given}
+        recommended = usecases.load(use_case).recommended_for(given.get("options"))
+        merged = {**recommended, **given}
         merged["method_options"] = _method_options(use_case, given)
-        return cls._checked(use_case, merged)
+        made = cls._checked(use_case, merged)
+        check_trackers(made.trackers, made.tracker_options)
+        return made
 
     @classmethod
     def _checked(cls, use_case: str, settings: Mapping[str, Any]) -> "StudyConfig":
@@ -84,13 +141,17 @@ class StudyConfig(BaseModel):
             config = cls(**{**settings, "use_case": use_case})
         except ValidationError as error:
             raise ConfigError(_explain(error)) from error
-        if config.method not in METHODS:
+        if config.merged and config.parent is None:
+            raise ConfigError("A merge needs the `parent` of its tasks.")
+        if config.method not in METHODS and not config.merged:
             raise ConfigError(f"No method `{config.method}`. There are: {', '.join(METHODS)}.")
         if config.executor == "dask":
             DaskOptions.make(config.executor_options)
         elif config.executor_options:
             raise ConfigError(f"The executor `{config.executor}` has no options.")
         usecases.load(use_case).configure(config.options)
+        if config.compute_budget is not None:
+            config.compute_budget.rate()
         return config
 
 
@@ -120,6 +181,10 @@ def load_study(path: Path, complete: bool = False) -> StudyConfig:
     if not isinstance(options, Mapping):
         raise ConfigError(f"`options` in {path} must be a mapping, got {options!r}.")
     data["options"] = _resolve(name, dict(options), path.parent)
+    budget = data.get("compute_budget")
+    if isinstance(budget, Mapping) and isinstance(budget.get("prices"), str):
+        prices = str((path.parent / budget["prices"]).resolve())
+        data["compute_budget"] = {**budget, "prices": prices}
     try:
         if complete:
             return StudyConfig._checked(name, data)
@@ -136,6 +201,8 @@ def save_study(config: StudyConfig, folder: Path) -> Path:
             data["options"][key] = _copy(Path(data["options"][key]), folder)
     if Path(config.use_case).suffix == ".py":
         data["use_case"] = _copy(Path(config.use_case), folder)
+    if config.compute_budget is not None and config.compute_budget.prices is not None:
+        data["compute_budget"]["prices"] = _copy(config.compute_budget.prices, folder)
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path
@@ -174,7 +241,7 @@ def path_options(use_case: str) -> list[str]:
 
 def _method_options(use_case: str, given: Mapping[str, Any]) -> Any:
     """The method's options: what is given, over what is recommended for that method."""
-    recommended = usecases.load(use_case).recommended
+    recommended = usecases.load(use_case).recommended_for(given.get("options"))
     usual = recommended.get("method", StudyConfig.model_fields["method"].default)
     options = given.get("method_options", {})
     if given.get("method", usual) != usual or not isinstance(options, Mapping):
@@ -184,6 +251,7 @@ def _method_options(use_case: str, given: Mapping[str, Any]) -> Any:
 
 def _explain(error: ValidationError) -> str:
     return " ".join(
-        f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}, got {item['input']!r}."
+        f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}, got "
+        f"{shorten(repr(item['input']), LONGEST)}."
         for item in error.errors()
     )

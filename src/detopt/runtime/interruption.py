@@ -1,6 +1,6 @@
 """Signals that say that the machine goes away, as an exception at the next safe place."""
 
-__all__ = ["Interrupted", "interruptible"]
+__all__ = ["Interrupted", "held_back", "interruptible"]
 
 import signal
 import threading
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+_waiting: list[str] = []  # signals that came within `held_back`
+_holders: list[None] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,7 +32,11 @@ def interruptible() -> Iterator[None]:
     def first(number: int, _frame: FrameType | None) -> None:
         for one in SIGNALS:
             signal.signal(one, signal.SIG_IGN)
-        raise Interrupted(signal.Signals(number).name)
+        name = signal.Signals(number).name
+        if _holders:
+            _waiting.append(name)
+        else:
+            raise Interrupted(name)
 
     before = {one: signal.signal(one, first) for one in SIGNALS}
     try:
@@ -36,3 +44,21 @@ def interruptible() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within `interruptible`, a signal is raised at the end of this, not in its middle.
+
+    For a few moments in which something is taken that must be given back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _holders.append(None)
+    try:
+        yield
+    finally:
+        _holders.pop()
+        if _waiting and not _holders:
+            raise Interrupted(_waiting.pop())

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.cpu import cpu_time
 from detopt.errors import ConfigError, DetoptError, MethodError, SimulationError
 from detopt.optimizers import Optimizer
 from detopt.optimizers.pareto import non_dominated
 from detopt.pipeline import Evaluation, Problem, evaluate
-from detopt.pipeline.cpu import cpu_time
 from detopt.pipeline.evaluation import one_thread, summarize_design
 from detopt.random import Seed
 

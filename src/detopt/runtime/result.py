@@ -18,8 +18,10 @@ from detopt.design import Design
 from detopt.errors import CheckpointError, SimulationError
 from detopt.pipeline import Problem, Request, Summary, merge
 from detopt.pipeline.evaluation import bootstrap
+from detopt.runtime.digests import design_digest
 from detopt.runtime.executors import DesignChunk, Executor
 from detopt.runtime.rounds import Round
+from detopt.runtime.storage import Lineage, Link
 from detopt.runtime.store import write_whole
 
 if TYPE_CHECKING:
@@ -132,11 +134,38 @@ def conclude(
     plots = [] if final is None else problem.reference.diagnose(final)
     diagnostics = [vars(plot) for plot in plots]
     data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
-    result = Result(data | {"failures": failures}, summaries)
-    path = result.save(study.store.folder)
-    if not study.store.is_private:
-        study.store.store.keep(study.store.id, FILE, path.read_bytes())
+    differences = _differences(intervals, samples)
+    result = Result(data | {"differences": differences, "failures": failures}, summaries)
+    _keep(study, result, designs["final"])
     return result
+
+
+def _keep(study: "Study", result: Result, final: Design) -> None:
+    """Write the result, and let others find it and its design by their digests."""
+    run_id, store = study.store.id, study.store.store
+    path = result.save(study.store.folder)
+    store.keep(run_id, FILE, path.read_bytes())
+    Lineage(store.database).add(run_id, [Link("final", design_digest(final), run_id)])
+
+
+def _differences(
+    intervals: Mapping[str, Interval], samples: Mapping[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Final minus each other design; rows are paired by their events."""
+    found = {}
+    for name in intervals:
+        if name == "final":
+            continue
+        low, high = _ends(samples["final"] - samples[name])
+        value = intervals["final"].value - intervals[name].value
+        found[name] = Interval(value, low, high).as_dict()
+    return found
+
+
+def _ends(samples: Float[Tensor, " n"]) -> tuple[float, float]:
+    tail = (1 - LEVEL) / 2
+    low, high = samples.quantile(torch.tensor([tail, 1 - tail], dtype=samples.dtype)).tolist()
+    return low, high
 
 
 def _summarize_all(
@@ -204,9 +233,7 @@ def _interval(
 ) -> Interval:
     with torch.no_grad():
         outcome = problem.reference.judge(summary, _cast(design, problem))
-    tail = (1 - LEVEL) / 2
-    low, high = samples.quantile(torch.tensor([tail, 1 - tail], dtype=samples.dtype)).tolist()
-    return Interval(float(outcome.objective), low, high)
+    return Interval(float(outcome.objective), *_ends(samples))
 
 
 def _sensitivities(
@@ -291,9 +318,7 @@ def _ratio(
 ) -> dict[str, float] | None:
     """Final over the best baseline, or over the start; rows are paired by their events."""
     base = "start" if best is None else best
-    ratios = samples["final"] / samples[base]
-    tail = (1 - LEVEL) / 2
-    low, high = ratios.quantile(torch.tensor([tail, 1 - tail], dtype=ratios.dtype)).tolist()
+    low, high = _ends(samples["final"] / samples[base])
     below = intervals[base].value
     value = intervals["final"].value / below if below != 0 else math.nan
     return {"value": value, "low": low, "high": high}

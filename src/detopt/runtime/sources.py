@@ -2,6 +2,7 @@
 
 __all__ = ["INPUTS", "KIND", "STUDY", "StoreSource", "TaskSource", "is_input"]
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -50,9 +51,13 @@ class StoreSource:
         self.store = store
         self.run_id = run_id
 
-    def claim(self, worker: str, lease_s: float) -> list[Lease]:
-        """At most one task."""
-        return self.store.tasks.claim(worker, lease_s, kinds=[KIND], run_id=self.run_id)
+    def claim(self, worker: str, lease_s: float, limit: int = 1) -> list[Lease]:
+        """At most so many tasks."""
+        return self.store.tasks.claim(worker, lease_s, limit, kinds=[KIND], run_id=self.run_id)
+
+    def share(self, wanted: int) -> int:
+        """How many tasks a worker may take, so that others find some; see `TaskQueue.share`."""
+        return self.store.tasks.share(wanted, [KIND], self.run_id)
 
     def renew(self, lease: Lease, lease_s: float) -> bool:
         """Keep a lease for longer [s]; False if it is lost."""
@@ -64,10 +69,16 @@ class StoreSource:
 
     def finish(self, lease: Lease, data: bytes) -> str:
         """Hand in an answer, which shows whether untrusted workers gave the same."""
-        answer = self.store.tasks.finish(lease, self.store.blobs.put(data))
-        if answer == "accepted":
-            Votes(self.store).judge(lease.task_id)
-        return answer
+        return self.finish_all([(lease, data)])[0]
+
+    def finish_all(self, answers: Sequence[tuple[Lease, bytes]]) -> list[str]:
+        """Hand in answers in one go."""
+        results = [(lease, self.store.blobs.put(data)) for lease, data in answers]
+        said: list[str] = list(self.store.tasks.finish_all(results))
+        votes = Votes(self.store)
+        for name in votes.waiting([lease.task_id for lease, _ in answers]):
+            votes.judge(name)
+        return said
 
     def fail(self, lease: Lease, error: str, *, final: bool = False) -> None:
         """Say why there is no answer."""

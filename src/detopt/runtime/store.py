@@ -6,7 +6,7 @@ with its digest is committed. Whatever happens in between, the last committed ro
 state.
 """
 
-__all__ = ["Round", "RunStore", "database_url", "refuse_password", "write_whole"]
+__all__ = ["Round", "RunStore", "database_url", "refuse_password", "refuse_secret", "write_whole"]
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import make_url
 
@@ -26,6 +27,7 @@ from detopt.runtime.storage.tasks import NOTICE
 
 KEPT = 2  # states of the optimizer
 FILE, PLACE, BLOBS = "study.sqlite", "store.json", "blobs"
+SECRETS = ("password", "passwd", "secret", "token", "key", "signature", "credential")
 OWN = ("study.yaml", "result.json", "report.html", BLOBS, "inputs", PLACE)  # files of a run
 
 
@@ -49,7 +51,8 @@ class RunStore:
             self.store.database.check()
             run = self.store.run(_only_run(self.store, folder, place.get("run")))
             self.id = run.id
-            self.fingerprint = self.store.study(run.study_id).fingerprint
+            study = self.store.study(run.study_id)
+            self.fingerprint, self.config = study.fingerprint, study.config
         except BaseException:
             self.close()
             raise
@@ -92,6 +95,7 @@ class RunStore:
                 "another folder."
             )
         refuse_password(database)
+        refuse_secret(blobs)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -99,6 +103,8 @@ class RunStore:
         store = _open(folder, database, blobs)
         try:
             store.database.upgrade()
+            if database is not None:
+                _refuse_taken(store, run_id, folder)
             store.add_study(run_id, fingerprint, config or {}, parent_id)
             store.add_run(run_id, run_id)
         finally:
@@ -170,6 +176,17 @@ class RunStore:
         self.store.close()
 
 
+def _refuse_taken(store: Store, run_id: str, folder: Path) -> None:
+    """Two runs of one name would write into each other."""
+    if any(run.id == run_id for run in store.runs()):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # it was made for this run, unless something is in it
+        raise CheckpointError(
+            f"{store.database.url} already holds a run `{run_id}`. Choose another name by the name "
+            "of the folder, such as with --out."
+        )
+
+
 def database_url(folder: Path) -> str:
     """Where the rows of a run are, of whatever version.
 
@@ -193,10 +210,30 @@ def refuse_password(database: str | None) -> None:
     Raises:
         ConfigError: The URL holds a password.
     """
-    if database is not None and make_url(database).password is not None:
+    if database is None:
+        return
+    url = make_url(database)
+    if url.password is not None or any("password" in key for key in url.query):
         raise ConfigError(
             "The URL of the database holds a password, which would be written into a file. Leave "
             "it out, and give it by PGPASSWORD or in ~/.pgpass."
+        )
+
+
+def refuse_secret(blobs: str | None) -> None:
+    """No secret in a file.
+
+    Raises:
+        ConfigError: The URL of the files holds a password, a key or a token.
+    """
+    if blobs is None or "://" not in blobs:
+        return
+    url = urlsplit(blobs)
+    keys = parse_qs(url.query, keep_blank_values=True)
+    if url.password is not None or any(word in key.lower() for key in keys for word in SECRETS):
+        raise ConfigError(
+            "The URL of the files holds a secret, which would be written into a file. Leave it "
+            "out, and give it as the object store says, such as by AWS_SECRET_ACCESS_KEY."
         )
 
 

@@ -3,36 +3,47 @@
 __all__ = ["Study"]
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt import usecases
 from detopt.design import Design
 from detopt.errors import CheckpointError, ConfigError, DesignError, MethodError
 from detopt.optimizers import METHODS, Optimizer, make
+from detopt.optimizers.keep import Keep
 from detopt.pipeline import Evaluation, Problem
 from detopt.random import Seed
-from detopt.runtime.config import StudyConfig, load_study, path_options, save_study
+from detopt.runtime.budget import Limits
+from detopt.runtime.budget.account import (
+    open_account,
+    raise_limits,
+    refuse_alone,
+    refuse_edited,
+    spending,
+)
+from detopt.runtime.budget.spending import Spending
+from detopt.runtime.config import StudyConfig, load_study, save_study
 from detopt.runtime.controller import LEASE, leading
 from detopt.runtime.executors import (
     DaskExecutor,
     Executor,
     ProblemRecipe,
     QueueExecutor,
+    SharingExecutor,
     make_executor,
 )
+from detopt.runtime.identity import fingerprint, shared_digest
 from detopt.runtime.interruption import interruptible
+from detopt.runtime.origin import origins
 from detopt.runtime.result import Result, conclude
 from detopt.runtime.rounds import Round
-from detopt.runtime.storage import Lease
+from detopt.runtime.storage import Lease, Lineage
 from detopt.runtime.store import RunStore
+from detopt.runtime.trackers.session import tracking
 from detopt.runtime.votes import refuse_false
 from detopt.runtime.worker import keep_inputs, read_inputs
 
@@ -94,38 +105,48 @@ class Study:
         """
         problem, recipe = _problem(config)
         make_method(config, problem)
-        fingerprint = _fingerprint(config)
-        study = f"{Path(config.use_case).stem}-{fingerprint[:8]}"
+        refuse_alone(config.compute_budget, database)
+        determined = fingerprint(config)
+        study = f"{Path(config.use_case).stem}-{determined[:8]}"
         target = _free_folder(study) if folder is None else folder
         store = RunStore.create(
             target,
             target.resolve().name,
-            fingerprint,
+            determined,
             config.model_dump(mode="json"),
             database=database,
             blobs=blobs,
         )
         with contextlib.closing(store):
             save_study(config, target)
-            if not store.is_private or config.executor == "queue":
-                keep_inputs(store.store, store.id, target)
+            if config.compute_budget is not None:
+                open_account(store.store, store.id, config.compute_budget)
+            Lineage(store.store.database).add(store.id, origins(config))
+            keep_inputs(store.store, store.id, target)
             return cls(config, problem, store, recipe)
 
     @classmethod
-    def resume(cls, folder: Path) -> "Study":
+    def resume(cls, folder: Path, limits: Limits | None = None) -> "Study":
         """The study in `folder`, after its last complete round.
+
+        Args:
+            folder: Of the run.
+            limits: Those of its compute budget that are to be changed.
 
         Raises:
             CheckpointError: The folder holds no run, or it is damaged or was edited.
         """
         with contextlib.closing(RunStore(folder)) as store:  # it opens again when it is used
             config = load_study(folder / "study.yaml", complete=True)
-            if _fingerprint(config) != store.fingerprint:
+            if fingerprint(config) != store.fingerprint:
                 raise CheckpointError(
                     f"{folder / 'study.yaml'} or one of its input files was changed since the run "
                     "began, so it cannot go on to the same result. Undo the change, or start a "
                     "new run."
                 )
+            refuse_edited(config.compute_budget, store.config.get("compute_budget"))
+            if limits is not None:
+                raise_limits(store.store, store.id, config.compute_budget, limits)
             problem, recipe = _problem(config)
             return cls(config, problem, store, recipe)
 
@@ -142,6 +163,7 @@ class Study:
         *,
         lease: Lease | None = None,
         lease_s: float = LEASE,
+        publish: Callable[[], Sequence[Path]] | None = None,
     ) -> Result:
         """Go on until the end, then re-evaluate start, final and baseline independently.
 
@@ -150,19 +172,28 @@ class Study:
                 last round.
             lease: The right to go on with the run, where it was taken already.
             lease_s: Time after which another process may go on if this one is gone [s].
+            publish: Called when the result is there; trackers get the files that it makes.
 
         Raises:
             KeyboardInterrupt: Stopped by the user or by a signal; the study can be resumed.
+            BudgetError: The compute budget is used up; the study can be resumed with a larger one.
             CheckpointError: Another process goes on with the run, or it cannot be kept.
         """
-        with interruptible(), leading(self.store, lease_s, lease) as held:
-            self._refuse_stale()
-            self._n_false = refuse_false(self.store.store, self.store.id)
-            with self.make_executor() as executor:
-                self._loop(executor, listener, held)
-                result = conclude(self, executor, listener)
-            refuse_false(self.store.store, self.store.id, self._n_false)
-            return result
+        with tracking(self) as trackers:
+            with interruptible(), leading(self.store, lease_s, lease) as held:
+                self._refuse_stale()
+                self._n_false = refuse_false(self.store.store, self.store.id)
+                trackers.start()
+                with self.make_executor() as executor:
+                    spends = self._spending(executor, held)
+                    self._loop(executor, trackers.listening(listener), held, spends)
+                    with spends.piece("conclusion"):
+                        result = conclude(self, executor, listener)
+                refuse_false(self.store.store, self.store.id, self._n_false)
+            trackers.result(result.data)
+            if publish is not None:
+                trackers.files(publish())
+        return result
 
     def _refuse_stale(self) -> None:
         found = len(self.store.rounds())
@@ -173,7 +204,14 @@ class Study:
             )
 
     def make_executor(self) -> Executor:
-        """Who does the work."""
+        """Who does the work; what other runs of a shared database have done is not done again."""
+        executor = self._own_executor()
+        if self.store.is_private or not self.config.share:
+            return executor
+        digest = shared_digest(self.config.use_case, self.config.options)
+        return SharingExecutor(executor, self.store.store, self.store.id, digest)
+
+    def _own_executor(self) -> Executor:
         if self.config.executor == "queue":
             return QueueExecutor(
                 self.problem,
@@ -191,12 +229,27 @@ class Study:
             )
         return make_executor(self.problem, self.recipe, self.config.workers)
 
-    def _loop(self, executor: Executor, listener: Listener | None, lease: Lease) -> None:
+    def _spending(self, executor: Executor, lease: Lease) -> Spending:
+        config = self.config
+        return spending(
+            self.store.store,
+            lease,
+            config.compute_budget,
+            config.executor,
+            config.workers,
+            executor.close,
+        )
+
+    def _loop(
+        self, executor: Executor, listener: Listener | None, lease: Lease, spends: Spending
+    ) -> None:
         while not self.stop():
             begin = time.perf_counter()
             theta = self.optimizer.theta
-            evaluations = executor.evaluate(self.optimizer.ask(), self.seed)
-            self.optimizer.tell(evaluations)
+            with spends.piece("round", len(self.history)) as piece:
+                evaluations = executor.evaluate(self.optimizer.ask(), self.seed)
+                self.optimizer.tell(evaluations)
+                piece.cpu_s = sum(evaluation.cpu_s for evaluation in evaluations)
             record = self._record(theta, evaluations, time.perf_counter() - begin)
             refuse_false(self.store.store, self.store.id, self._n_false)
             self.store.append(record, self.optimizer.state_dict(), evaluations, lease)
@@ -222,8 +275,14 @@ class Study:
 
     @property
     def designs(self) -> Mapping[str, Design]:
-        """Start, final and the baselines, by name (float64)."""
-        space = self.problem.space
+        """Start, final and the baselines, by name (float64).
+
+        For a merge the parent, the merged design, its parts and the baselines.
+        """
+        space, parent = self.problem.space, self.config.parent
+        if parent is not None and self.config.merged:
+            parts = {part.label: part.values for part in self.config.merged}
+            return {"start": parent.values, "final": space.start, **parts, **self.problem.baselines}
         final = space.design(self.optimizer.recommend()).detach()
         return {"start": space.start, "final": final, **self.problem.baselines}
 
@@ -234,6 +293,8 @@ class Study:
 
 def make_method(config: StudyConfig, problem: Problem) -> Optimizer:
     """The study's optimizer, or an error that says why it does not fit."""
+    if config.merged:
+        return Keep(problem.space, config.rounds)
     options = dict(config.method_options)
     if config.events is not None:
         options["n_events"] = config.events
@@ -246,33 +307,7 @@ def make_method(config: StudyConfig, problem: Problem) -> Optimizer:
 
 
 def _problem(config: StudyConfig) -> tuple[Problem, ProblemRecipe]:
-    recipe = ProblemRecipe(config.use_case, config.options, tuple(config.freeze), None)
-    usecases.load(config.use_case)
-    return recipe.make(), recipe
-
-
-def _fingerprint(config: StudyConfig) -> str:
-    """What determines the result: all but the number of workers, and files by what they hold."""
-    data = config.model_dump(mode="json", exclude={"workers", "executor", "executor_options"})
-    if Path(config.use_case).suffix == ".py":
-        data["use_case"] = _content(config.use_case)
-    for key in path_options(config.use_case):
-        if data["options"].get(key) is not None:
-            data["options"][key] = _content(data["options"][key])
-    return hashlib.sha256(repr(sorted(_flat(data))).encode()).hexdigest()
-
-
-def _content(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"Cannot read the input file {path}: {error.strerror}.") from error
-
-
-def _flat(data: Any, prefix: str = "") -> list[tuple[str, str]]:
-    if isinstance(data, dict):
-        return [item for key in data for item in _flat(data[key], f"{prefix}.{key}")]
-    return [(prefix, repr(data))]
+    return config.recipe.make(), config.recipe
 
 
 def _free_folder(study: str) -> Path:

@@ -11,6 +11,7 @@ __all__ = ["Votes", "content_of", "refuse_false"]
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sql
@@ -177,6 +178,12 @@ class Votes:
 
         if self.store.database.write(take):
             self._convict(token.digest, f"{MAX_FAILED} tasks without a usable answer: {why}")
+
+    def waiting(self, names: Sequence[str]) -> list[str]:
+        """Those of some tasks of which somebody has said something that nobody confirmed."""
+        query = sql.select(vote.c.task_id).distinct()
+        query = query.where(vote.c.task_id.in_(list(names)), vote.c.status == "held")
+        return list(self.store.database.read(lambda c: c.execute(query).scalars().all()))
 
     def judge(self, name: str) -> None:
         """Compare what was said of a task with the answer that counts."""

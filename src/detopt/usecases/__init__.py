@@ -1,8 +1,9 @@
 """Use cases: one module or folder each, found by name.
 
 A use case is a module with a docstring, a pydantic `Config` and `build(config) -> Problem`; it may
-say with `RECOMMENDED` which settings of a study suit it, and with `CHECK_EVENTS` how many events an
-evaluation of the gradient check needs. Modules of this package are found by their
+say with `RECOMMENDED` which settings of a study suit it, with a function `recommended_for(options)`
+which ones suit it with certain options, and with `CHECK_EVENTS` how many events an evaluation of
+the gradient check needs. Modules of this package are found by their
 name, installed ones by the entry-point group `detopt.usecases`, and a file by its path.
 """
 
@@ -45,6 +46,13 @@ class UseCase:
     config: type[BaseModel]
     recommended: Mapping[str, Any] = field(default_factory=dict)
     check_events: int | None = None
+
+    def recommended_for(self, options: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Settings of a study that suit it with these options, which need not be checked."""
+        own = getattr(self.module, "recommended_for", None)
+        if own is None or not isinstance(options, Mapping):
+            return self.recommended
+        return {**self.recommended, **own(options)}
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,6 @@ whatever the program says, by default the mean squared error of the slope and th
 
 __all__ = ["Config", "ParameterOption", "build"]
 
-import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from detopt.design import (
     Real,
 )
 from detopt.errors import ConfigError, DesignError
-from detopt.simulators import BlackBox, Command, Container, Limits
+from detopt.simulators import BlackBox, Command, Container, FileFunction, Limits
 from detopt.simulators import example as example_program
 from detopt.units import Duration
 
@@ -177,14 +176,7 @@ def _function(config: Config, limits: Limits) -> Callable[..., object]:
             "A `function` is called in this process, without limits and logs. Leave `timeout`, "
             "`memory`, `retries` and `logs` out, or make it a program."
         )
-    try:
-        found = runpy.run_path(str(config.program)).get(name)
-    except Exception as error:  # whatever a user's file raises
-        raise ConfigError(f"Cannot run the file {config.program}: {error!r}.") from error
-    if not callable(found):
-        raise ConfigError(f"The file {config.program} has no function `{name}`.")
-    function: Callable[..., object] = found
-    return function
+    return FileFunction(str(config.program), name).check()
 
 
 def _parameter(option: ParameterOption) -> Parameter:

@@ -120,6 +120,16 @@ def test_the_job_of_a_batch_system_is_written(dask, tmp_path, monkeypatch, clust
     assert "tls" in script
 
 
+@pytest.mark.parametrize(
+    ("cluster", "program"), [("slurm", "sbatch"), ("htcondor", "condor_submit")]
+)
+def test_a_machine_that_submits_no_jobs_is_named(dask, many, monkeypatch, cluster, program):
+    monkeypatch.setenv("PATH", "/nowhere")
+    options = {"cluster": cluster, "options": {"memory": "1GB"}}
+    with pytest.raises(DetoptError, match=f"`{program}`, which is not on this machine"):
+        DaskExecutor(many.problem, many.inputs, options)
+
+
 def test_kubernetes_says_what_it_needs():
     chosen = DaskOptions.make({"cluster": "kubernetes", "encrypted_network": True})
     try:

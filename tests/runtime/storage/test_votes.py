@@ -8,15 +8,7 @@ from detopt.runtime.rounds import Round
 from detopt.runtime.sources import KIND, StoreSource
 from detopt.runtime.storage import BlobStore, Database, NewTask, Store, Tokens, encode
 from detopt.runtime.votes import MAX_FAILED, MAX_TRIES, Votes, content_of, refuse_false
-from detopt.testing.postgres import new_database, postgres_server, postgres_tools
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    if postgres_tools() is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    with postgres_server() as server:
-        yield server
+from detopt.testing.postgres import new_database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -70,7 +70,8 @@ def test_the_score_is_the_derivative_of_the_density(task, momentum, rng):
         shift = torch.zeros_like(parameters)
         shift[:, index] = step
         up, down = (likelihood.log_density(parameters + s, data) for s in (shift, -shift))
-        torch.testing.assert_close(score[index], (up - down) / (2 * step), rtol=1e-4, atol=1e-5)
+        slope = (up - down) / (2 * step) * (data.weight > 0)
+        torch.testing.assert_close(score[index], slope, rtol=1e-4, atol=1e-5)
 
 
 def deviations_in_double(problem, parameters, rng):

@@ -1,7 +1,7 @@
 """The portal: cargo with blocks, alarms at a fixed rate, masses found half the time."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -11,9 +11,11 @@ from scipy import integrate
 
 from detopt.design import Design
 from detopt.errors import ConfigError
-from detopt.pipeline.evaluation import summarize_design
+from detopt.optimizers import make
+from detopt.pipeline.evaluation import evaluate, summarize_design
 from detopt.random import Seed
 from detopt.reconstruction import ClosestApproach
+from detopt.runtime import StudyConfig
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.calibration import Budget
 from detopt.usecases.muon_scanner.flow import Estimates
@@ -28,8 +30,9 @@ from detopt.usecases.muon_scanner.portal.score import (
     excesses,
     largest,
     largest_near,
+    measured,
 )
-from detopt.usecases.muon_scanner.portal.source import SIZES, block_masses, hide
+from detopt.usecases.muon_scanner.portal.source import SIZES, block_masses, hide, spread_sizes
 from detopt.usecases.muon_scanner.portal.verdict import (
     PortalGoal,
     PortalJudge,
@@ -101,6 +104,21 @@ def test_a_block_is_hidden_inside_the_walls_with_its_size(rng):
     torch.testing.assert_close(mean, middle[0])
     torch.testing.assert_close((found == 7).sum((1, 2, 3)), size.prod(1))
     assert int((found[:, 1:-1, 1:-1, 1:-1] == 7).sum()) == int((found == 7).sum())
+
+
+@pytest.mark.parametrize("n_scans", [1, 2, 12, 14, 60])
+def test_sizes_of_blocks_occur_equally_often(n_scans, rng):
+    chosen = spread_sizes(n_scans, rng)
+    assert chosen.shape == (n_scans,)
+    counts = torch.bincount(chosen[1::2], minlength=len(SIZES))
+    assert int(counts.max() - counts.min()) <= 1
+
+
+def test_sizes_of_blocks_are_equally_probable(rng):
+    draws = torch.stack([spread_sizes(12, rng)[1::2] for _ in range(700)])
+    for column in draws.unbind(1):  # 100 of each expected, with a deviation of 9
+        counts = torch.bincount(column, minlength=len(SIZES)).double()
+        torch.testing.assert_close(counts, torch.full_like(counts, 100), atol=45, rtol=0)
 
 
 def test_light_goods_leave_out_steel_parts_and_concrete():
@@ -244,6 +262,33 @@ def test_unmeasured_muons_do_not_count(rng):
     )
 
 
+def test_muons_that_nothing_measured_are_left_out_and_change_nothing(rng):
+    n = 60
+    both = [points(n, rng), points(n, rng)]
+    weight = (torch.rand(2, n, generator=rng, dtype=torch.float64) - 0.6).clamp_min(0)
+
+    def joined(name):
+        parts = [getattr(one.poca, name) for one in both]
+        return torch.cat(parts, dim=parts[0].ndim - 2)
+
+    names = [field.name for field in fields(ClosestApproach)]
+    ones = torch.ones_like(weight)
+    whole = Estimates(ClosestApproach(**{n: joined(n) for n in names}), ones, weight, ones)
+    fewer = measured(whole)
+    assert fewer.weight.shape[-1] == int((weight > 0).sum(-1).max()) < n
+    torch.testing.assert_close(
+        excesses(fewer, GRID, SPECTRUM).value, excesses(whole, GRID, SPECTRUM).value
+    )
+
+
+@pytest.mark.parametrize("share", [0.9, 1.0])
+def test_nothing_is_left_out_where_almost_all_muons_were_measured(share, rng):
+    estimate = points(100, rng)
+    weight = (torch.arange(100, dtype=torch.float64) < 100 * share).double()[None]
+    whole = replace(estimate, weight=weight)
+    assert measured(whole) is whole
+
+
 def test_the_score_is_differentiable_in_angles_places_and_weights(rng):
     cargo = points(12, rng)
     poca = cargo.poca
@@ -343,6 +388,26 @@ def test_human_portals_cost_the_same_and_are_pure(small):
     costs = {round(float(small.cost(design)), 6) for design in small.baselines.values()}
     assert costs == {20.0}
     assert {"even rpc", "even scintillator", "even silicon"} <= set(small.baselines)
+
+
+def test_a_study_of_the_portal_starts_from_each_technology():
+    study = StudyConfig.make("muon_scanner", options=SMALL)
+    assert study.method == "multi_start"
+    assert StudyConfig.make("muon_scanner").method == "adam"
+    assert StudyConfig.make("muon_scanner", options=SMALL, method="adam").method_options == {}
+
+
+def test_the_race_begins_with_human_portals_of_each_technology(small):
+    optimizer = make("multi_start", small.space, 20, {"relax": 0.1}, small)
+    asked = [optimizer.ask()]
+    for _ in range(2):
+        optimizer.tell([evaluate(small, request, Seed(1)) for request in optimizer.ask()])
+        asked.append(optimizer.ask())
+    assert len(asked[0]) == 1
+    chosen = [small.space.design(request.theta)["panel_technology"] for request in asked[-1]]
+    kinds = [tuple(shares.argmax(-1).tolist()) for shares in chosen]
+    assert {(index,) * 6 for index in range(3)} <= set(kinds)
+    assert all(float(shares.amax(-1).min()) > 0.9999 for shares in chosen)
 
 
 def test_the_same_seed_gives_the_same_verdict(small):

@@ -97,6 +97,26 @@ def test_shares_add_up_and_come_back(theta):
     torch.testing.assert_close(domain.values(domain.theta(values)), values)
 
 
+def test_one_choice_in_each_row_comes_back_from_theta():
+    domain = RowShares(3)
+    pure_rows = torch.eye(3, dtype=torch.float64).flatten()
+    again = domain.values(domain.theta(pure_rows))
+    torch.testing.assert_close(again, pure_rows, atol=1e-5, rtol=0)
+
+
+def test_shares_settle_on_the_largest_and_are_exchanged_one_row_at_a_time():
+    domain = RowShares(3)
+    mixed = torch.tensor([0.2, 0.7, 0.1, 0.5, 0.2, 0.3], dtype=torch.float64)
+    settled = domain.settled(mixed)
+    assert settled.tolist() == [0, 1, 0, 1, 0, 0]
+    assert torch.equal(domain.settled(settled), settled)
+    others = domain.exchanges(mixed)
+    assert len({tuple(other.tolist()) for other in others}) == len(others) == 4
+    for other in others:
+        assert domain.violation(other) is None
+        assert float((other - settled).abs().sum()) == 2
+
+
 def test_the_pure_design_keeps_the_largest_share_and_its_price_sets_the_area():
     mixed = Design(
         {**design([[0.2, 0.7, 0.1]]), "panel_cost": torch.tensor([10.0], dtype=torch.float64)}

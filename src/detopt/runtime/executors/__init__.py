@@ -8,12 +8,15 @@ from detopt.runtime.executors.base import (
     ProblemRecipe,
     SerialExecutor,
 )
+from detopt.runtime.executors.calls import CallExecutor, can_call
 from detopt.runtime.executors.dask import DaskExecutor
 from detopt.runtime.executors.processes import ProcessExecutor
 from detopt.runtime.executors.queued import QueueExecutor
+from detopt.runtime.executors.shared import SharingExecutor
 from detopt.runtime.executors.work import DesignChunk, Work
 
 __all__ = [
+    "CallExecutor",
     "Capabilities",
     "DaskExecutor",
     "DesignChunk",
@@ -23,6 +26,7 @@ __all__ = [
     "ProcessExecutor",
     "QueueExecutor",
     "SerialExecutor",
+    "SharingExecutor",
     "Work",
     "make_executor",
 ]
@@ -32,4 +36,6 @@ def make_executor(problem: Problem, recipe: ProblemRecipe, workers: int) -> Exec
     """One process, or several."""
     if workers == 1:
         return SerialExecutor(problem)
+    if can_call(problem):
+        return CallExecutor(problem, workers)
     return ProcessExecutor(problem, recipe, workers)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from detopt import usecases
+from detopt.design import Design
 from detopt.pipeline.evaluation import Evaluation, Request, evaluate
 from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
@@ -22,12 +23,24 @@ from detopt.runtime.executors.work import Answer, DesignChunk, Work, answer
 
 @dataclass(frozen=True)
 class ProblemRecipe:
-    """How a worker gets its own problem: built from a use case, or pickled."""
+    """How a worker gets its own problem: built from a use case, or pickled.
+
+    Args:
+        use_case: Name of a use case, or path of its file.
+        options: Of the use case.
+        freeze: Parameters to freeze.
+        problem: The problem itself, where it is not built.
+        free: Parameters that alone are free; none for those of the use case.
+        start: Where the search starts, and where frozen parameters stay; None for the start of
+            the use case.
+    """
 
     use_case: str | None
     options: dict[str, Any]
     freeze: tuple[str, ...]
     problem: Problem | None
+    free: tuple[str, ...] = ()
+    start: Design | None = None
 
     def make(self) -> Problem:
         """The problem."""
@@ -35,7 +48,14 @@ class ProblemRecipe:
             assert self.problem is not None
             return self.problem
         built = usecases.load(self.use_case).build(self.options)
-        return built.with_space(built.space.freeze(*self.freeze)) if self.freeze else built
+        space = built.space
+        if self.free:
+            space = space.free_only(*self.free)
+        if self.freeze:
+            space = space.freeze(*self.freeze)
+        if self.start is not None:
+            space = space.starting_at(self.start)
+        return built if space is built.space else built.with_space(space)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ RETRIES = 100  # of a task whose worker was lost; workers on spot machines come 
 PURPOSE = "The executor `dask`"
 CLOSE = 60.0  # s; for workers that end
 LOCAL = {"localhost", "127.0.0.1", "::1"}
+SUBMIT = {"slurm": "sbatch", "htcondor": "condor_submit"}
 
 
 class DaskOptions(BaseModel):
@@ -95,6 +97,7 @@ class DaskExecutor(PooledExecutor):
 
     Raises:
         ConfigError: An option is unusable.
+        DetoptError: No scheduler answers, or jobs cannot be submitted from this machine.
         MissingExtraError: A package is not installed.
     """
 
@@ -122,6 +125,12 @@ class DaskExecutor(PooledExecutor):
     def _connect(self, workers: int) -> Any:
         """A client of a cluster, which is started if need be."""
         chosen, dask = self.options, require("dask", extra="dask", purpose=PURPOSE)
+        program = SUBMIT.get(chosen.cluster)
+        if program is not None and shutil.which(program) is None:
+            raise DetoptError(
+                f"The cluster `{chosen.cluster}` needs the program `{program}`, which is not on "
+                "this machine. Run the study where jobs are submitted."
+            )
         with dask.config.set({"distributed.scheduler.allowed-failures": chosen.retries}):
             if chosen.cluster == "address":
                 return self._client(chosen.address, security=self._security())

@@ -27,7 +27,10 @@ class PooledExecutor(Executor):
     """Chunks spread over workers; what remains is done in this process."""
 
     def evaluate(self, requests: Sequence[Request], seed: Seed) -> list[Evaluation]:
-        """All chunks of all requests at once; then all their gradients."""
+        """All chunks of all requests at once; then all their gradients.
+
+        What has no gradient is put together while the workers are at the others.
+        """
         pieces = [chunks(self.problem, request, seed) for request in requests]
         pending = iter(self.submit([Work(chunk) for piece in pieces for chunk in piece]))
         rounds = [
@@ -56,9 +59,10 @@ class _Evaluating:
         self._summaries: list[Summary] = []
         self._direct, self._cpu_s = torch.zeros(()), 0.0
         self._failure: SimulationError | None = None
+        self._whole: Evaluation | None = None
 
     def differentiate(self) -> None:
-        """Wait for the summaries and ask for the gradients, where they are wanted."""
+        """Wait for the summaries and ask for the gradients; without them that is all."""
         try:
             answers = [one.result() for one in self._forward]
         except SimulationError as error:
@@ -67,6 +71,7 @@ class _Evaluating:
         self._summaries = [summary_of(one.summary) for one in answers]
         self._cpu_s += sum(one.cpu_s for one in answers)
         if not self._request.gradient:
+            self._whole = self._combine(None)
             return
         begin = time.process_time()
         problem, theta = self._executor.problem, self._request.theta
@@ -79,7 +84,9 @@ class _Evaluating:
 
     def answer(self) -> Evaluation:
         """Wait for the gradients and put everything together."""
-        problem, gradients = self._executor.problem, None
+        if self._whole is not None:
+            return self._whole
+        gradients = None
         try:
             if self._failure is not None:
                 raise self._failure
@@ -88,9 +95,12 @@ class _Evaluating:
                 gradients = [_gradient(one) for one in found]
                 self._cpu_s += sum(one.cpu_s for one in found)
         except SimulationError as error:
-            return after_failure(problem, self._request, error)
+            return after_failure(self._executor.problem, self._request, error)
+        return self._combine(gradients)
+
+    def _combine(self, gradients: list[Tensor] | None) -> Evaluation:
         return combine(
-            problem,
+            self._executor.problem,
             self._request,
             self._seed,
             self._summaries,

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from detopt.errors import DetoptError
+from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
 from detopt.runtime.executors.base import Capabilities, Pending, ProblemRecipe
 from detopt.runtime.executors.pooled import PooledExecutor
-from detopt.runtime.executors.work import Answer, Work, answer
+from detopt.runtime.executors.work import Answer, Work, answer, decode_work, encode_work
+from detopt.runtime.storage.encoding import decode, encode
 
 WORKER_DIED = (
     "A worker process died: perhaps for lack of memory, or because a script starts the study "
@@ -35,8 +37,19 @@ def worker_problem() -> Problem:
     return _worker_problem
 
 
-def _answer(work: Work) -> Answer:
-    return answer(worker_problem(), work)
+def _answer(work: bytes) -> tuple[type[Summary] | None, bytes]:
+    """An answer without tensors: handing those over costs as much as a light simulation."""
+    found = answer(worker_problem(), decode_work(work))
+    summary = found.summary
+    tensors = None if summary is None else summary.tensors()
+    kind = None if summary is None else type(summary)
+    return kind, encode([tensors, found.gradient, found.cpu_s])
+
+
+def _read(kind: type[Summary] | None, data: bytes) -> Answer:
+    tensors, gradient, cpu_s = decode(data)
+    summary = None if kind is None else kind(*tensors)
+    return Answer(summary, gradient, cpu_s)
 
 
 class ProcessExecutor(PooledExecutor):
@@ -61,7 +74,7 @@ class ProcessExecutor(PooledExecutor):
 
     def submit(self, work: Sequence[Work]) -> Sequence[Pending]:
         """Give pieces of work to any workers."""
-        return [_Waiting(self.call(_answer, piece)) for piece in work]
+        return [_Waiting(self.call(_answer, encode_work(piece))) for piece in work]
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Let any worker call a function."""
@@ -80,11 +93,13 @@ class _Waiting(Pending):
 
     def __init__(self, future: "Future[Any]") -> None:
         self._future = future
+        self._found: Answer | None = None
 
     def result(self) -> Answer:
         """Wait for it."""
-        found: Answer = result_of(self._future)
-        return found
+        if self._found is None:
+            self._found = _read(*result_of(self._future))
+        return self._found
 
     def done(self) -> bool:
         """Whether it is there."""

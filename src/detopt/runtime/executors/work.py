@@ -14,19 +14,21 @@ __all__ = [
     "encode_answer",
     "encode_failure",
     "encode_work",
+    "read_summary",
+    "summary_value",
 ]
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from detopt.cpu import cpu_time
 from detopt.design import Design
 from detopt.errors import CheckpointError, SimulationError
-from detopt.pipeline.cpu import cpu_time
 from detopt.pipeline.evaluation import Chunk, differentiate_chunk, one_thread, summarize_chunk
 from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
@@ -124,15 +126,26 @@ def decode_work(data: bytes) -> Work:
 
 def encode_answer(found: Answer) -> bytes:
     """Bytes that `decode_answer` reads."""
-    summary = found.summary
     return encode(
-        {
-            "kind": None if summary is None else _name(type(summary)),
-            "summary": None if summary is None else summary.tensors(),
-            "gradient": found.gradient,
-            "cpu_s": found.cpu_s,
-        }
+        {**summary_value(found.summary), "gradient": found.gradient, "cpu_s": found.cpu_s}
     )
+
+
+def summary_value(summary: Summary | None) -> dict[str, Any]:
+    """Plain data that `read_summary` reads."""
+    return {
+        "kind": None if summary is None else _name(type(summary)),
+        "summary": None if summary is None else summary.tensors(),
+    }
+
+
+def read_summary(value: Mapping[str, Any]) -> Summary | None:
+    """The summary in plain data."""
+    if value["kind"] is None:
+        return None
+    kind = next(k for k in _kinds(Summary) if _name(k) == value["kind"])
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**dict(zip(names, value["summary"], strict=True)))
 
 
 def encode_failure(error: SimulationError) -> bytes:
@@ -151,12 +164,7 @@ def decode_answer(data: bytes) -> Answer:
     if isinstance(value, dict) and "failure" in value:
         raise SimulationError(str(value["failure"]))
     try:
-        summary = None
-        if value["kind"] is not None:
-            kind = next(k for k in _kinds(Summary) if _name(k) == value["kind"])
-            names = [field.name for field in dataclasses.fields(kind)]
-            summary = kind(**dict(zip(names, value["summary"], strict=True)))
-        return Answer(summary, value["gradient"], float(value["cpu_s"]))
+        return Answer(read_summary(value), value["gradient"], float(value["cpu_s"]))
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise CheckpointError(f"This is no answer of this problem: {error!r}.") from error
 

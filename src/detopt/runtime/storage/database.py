@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy import Connection, event
@@ -107,17 +107,25 @@ class Database:
         """The answer of a transaction that changes nothing."""
         return self._repeat(transaction, mode="read")
 
-    def write(self, transaction: Transaction[AnswerT], patience: float | None = None) -> AnswerT:
+    def write(
+        self,
+        transaction: Transaction[AnswerT],
+        patience: float | None = None,
+        *,
+        single: bool = False,
+    ) -> AnswerT:
         """The answer of a transaction that may be repeated: it is done wholly or not at all.
 
         Args:
             transaction: What to do.
             patience: How long to repeat it [s]; None for that of the database.
+            single: Whether it is a single statement on a server, which needs no begin and commit.
 
         Raises:
             CheckpointError: The database is damaged or full, or was away for too long.
         """
-        return self._repeat(transaction, mode="write", patience=patience)
+        mode = "single" if single and not self.is_sqlite else "write"
+        return self._repeat(transaction, mode=mode, patience=patience)
 
     def _repeat(
         self,
@@ -132,7 +140,7 @@ class Database:
         while True:
             try:
                 with self.engine.connect() as connection:
-                    connection.execution_options(mode=mode)
+                    connection.execution_options(**_options(mode))
                     with connection.begin():
                         answer = transaction(connection)
                     self._answered = True
@@ -160,6 +168,11 @@ class Database:
     def close(self) -> None:
         """Release all connections."""
         self.engine.dispose()
+
+
+def _options(mode: str | None) -> dict[str, Any]:
+    """Of a connection: a statement of its own is a transaction of a server."""
+    return {"isolation_level": "AUTOCOMMIT"} if mode == "single" else {"mode": mode}
 
 
 def _engine(url: str, busy: float) -> sql.Engine:
@@ -198,7 +211,9 @@ def _passes(error: DBAPIError) -> bool:
 
 def _without_password(url: str) -> str:
     try:
-        return sql.make_url(url).render_as_string(hide_password=True)
+        made = sql.make_url(url)
+        hidden = {key: "***" for key in made.query if "password" in key}
+        return made.update_query_dict(hidden).render_as_string(hide_password=True)
     except SQLAlchemyError:
         return "given"
 

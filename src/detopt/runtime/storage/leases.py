@@ -7,6 +7,7 @@ __all__ = [
     "NewTask",
     "TaskState",
     "holds",
+    "out_of_reach",
     "ran_out",
     "task_id",
 ]
@@ -75,10 +76,14 @@ def task_id(run_id: str, key: str) -> str:
     return hashlib.sha256(json.dumps([run_id, key]).encode()).hexdigest()
 
 
-def ran_out(now: float) -> Any:
+def ran_out(now: Any) -> Any:
     """Condition that a lease holds no more [s since 1970]."""
-    outside = sql.or_(task.c.lease_until < now, task.c.lease_until > now + LONGEST_LEASE)
-    return sql.and_(task.c.state == "leased", outside)
+    return sql.and_(task.c.state == "leased", task.c.lease_until < now)
+
+
+def out_of_reach(now: Any) -> Any:
+    """Condition that a lease lies farther ahead than any can be, of a clock that was set back."""
+    return sql.and_(task.c.state == "leased", task.c.lease_until > now + LONGEST_LEASE)
 
 
 def holds(lease: Lease) -> Any:

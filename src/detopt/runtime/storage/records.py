@@ -361,6 +361,7 @@ def _digests(connection: Connection) -> list[str]:
     work = schema.task.c.kind != CONTROLLER
     queries = [
         sql.select(schema.artifact.c.digest),
+        sql.select(schema.answer.c.blob),
         sql.select(schema.checkpoint.c.state).where(last),
         sql.select(schema.task.c.payload).where(work),
         sql.select(schema.task.c.result).where(work, schema.task.c.state == "done"),

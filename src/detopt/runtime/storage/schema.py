@@ -5,15 +5,19 @@ unknown answer changes nothing. Events are only ever added.
 """
 
 __all__ = [
+    "answer",
     "artifact",
     "artifact_use",
     "attempt",
+    "budget",
     "checkpoint",
     "evaluation",
     "event",
     "ledger",
+    "lineage",
     "metadata",
     "metric",
+    "reservation",
     "run",
     "study",
     "task",
@@ -91,7 +95,8 @@ task = Table(  # work that any worker can do
     Column("created", Float, nullable=False),
     Column("position", SERIAL, nullable=False),  # first come, first served
     Index(None, "state", "position"),
-    Index(None, "run_id", "state"),
+    Index(None, "state", "lease_until"),
+    Index(None, "run_id", "state", "position"),
 )
 attempt = Table(  # a lease of a task, and how it ended
     "attempt",
@@ -151,19 +156,50 @@ artifact_use = Table(  # its name in a run: inputs, trained surrogates, results
     Column("name", NAME, primary_key=True),
     Column("digest", DIGEST, ForeignKey("artifact.digest"), nullable=False),
 )
-ledger = Table(  # reservations, what was used of them, and what was given back
+UNITS = ("cpu_h", "gpu_h", "wall_h", "money")  # that a budget limits
+AMOUNTS = (*UNITS, "worker_h")  # that its ledger counts
+budget = Table(  # what runs may use together; the sums of its ledger
+    "budget",
+    metadata,
+    Column("id", NAME, primary_key=True),
+    Column("currency", String(3)),
+    *(Column(f"max_{unit}", Float) for unit in UNITS),
+    *(Column(f"spent_{name}", Float, nullable=False) for name in AMOUNTS),
+    *(Column(f"held_{name}", Float, nullable=False) for name in AMOUNTS),
+    Column("created", Float, nullable=False),
+)
+reservation = Table(  # what a piece of work may use, and what it has used so far
+    "reservation",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("key", NAME, primary_key=True),
+    Column("budget_id", NAME, ForeignKey("budget.id"), nullable=False),
+    Column("purpose", String(40), nullable=False),
+    Column("state", String(10), nullable=False),  # open, settled, lost
+    *(Column(name, Float, nullable=False) for name in AMOUNTS),
+    *(Column(f"used_{name}", Float, nullable=False) for name in AMOUNTS),
+    Column("n_enlarged", Integer, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("renewed", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("ended", Float),
+    Index(None, "budget_id", "state"),
+)
+ledger = Table(  # what was reserved and used, line by line; lines are only ever added
     "ledger",
     metadata,
     Column("id", SERIAL, primary_key=True, autoincrement=True),
     Column("run_id", NAME, ForeignKey("run.id"), nullable=False),
     Column("key", NAME, nullable=False),  # what was paid for
-    Column("kind", String(10), nullable=False),  # reserve, settle
-    Column("cpu_h", Float, nullable=False),
-    Column("gpu_h", Float, nullable=False),
-    Column("wall_h", Float, nullable=False),
-    Column("money", Float, nullable=False),
+    Column("kind", String(10), nullable=False),  # see `detopt.runtime.budget.ledger`
+    *(Column(unit, Float, nullable=False) for unit in UNITS),
     Column("time", Float, nullable=False),
+    Column("budget_id", NAME, ForeignKey("budget.id")),
+    Column("purpose", String(40)),
+    Column("worker_h", Float),
+    Column("note", Text),  # JSON
     UniqueConstraint("run_id", "key", "kind"),
+    Index(None, "budget_id", "id"),
 )
 token = Table(  # the right of a remote worker to do tasks of a run
     "token",
@@ -188,4 +224,24 @@ vote = Table(  # what an untrusted worker says of a task
     Column("result", DIGEST),
     Column("time", Float, nullable=False),
     Index(None, "token", "status"),
+)
+lineage = Table(  # designs that a run starts from, is merged of, and found
+    "lineage",
+    metadata,
+    Column("run_id", NAME, ForeignKey("run.id"), primary_key=True),
+    Column("role", String(10), primary_key=True),  # parent, part, final
+    Column("position", Integer, primary_key=True),
+    Column("design", DIGEST, nullable=False),
+    Column("name", NAME, nullable=False),  # of the run whose design it is
+    Index(None, "design", "role"),
+)
+answer = Table(  # evaluations that other runs may use
+    "answer",
+    metadata,
+    Column("key", DIGEST, primary_key=True),  # of all that the numbers depend on
+    Column("blob", DIGEST, nullable=False),
+    Column("position", Integer, nullable=False),  # in the blob
+    Column("run_id", NAME, ForeignKey("run.id"), nullable=False),  # who did it
+    Column("created", Float, nullable=False),
+    Index(None, "run_id"),
 )

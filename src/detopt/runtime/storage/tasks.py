@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sql
@@ -27,6 +27,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from detopt.runtime.storage import schema
+from detopt.runtime.storage.claims import Wanted, late_tasks, lease_first
 from detopt.runtime.storage.database import Database
 from detopt.runtime.storage.leases import (
     CONTROLLER,
@@ -35,7 +36,6 @@ from detopt.runtime.storage.leases import (
     NewTask,
     TaskState,
     holds,
-    ran_out,
     task_id,
 )
 
@@ -43,6 +43,7 @@ Answer = Literal["accepted", "duplicate", "stale"]
 MAX_ATTEMPTS = 20
 NOTICE = 5.0  # s; to be tried that long when the machine goes away
 MANY = 500  # rows in a statement
+TWICE = 2
 SWEEP = 1.0  # s between two looks at leases that ran out, while there is other work
 task, attempt = schema.task, schema.attempt
 
@@ -52,10 +53,12 @@ class TaskQueue:
 
     Args:
         database: Where they are kept.
+        timer: Gives seconds that only rise.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, timer: Callable[[], float] = time.monotonic) -> None:
         self.database = database
+        self._timer = timer
         self._next_sweep = 0.0
 
     def add(
@@ -113,73 +116,39 @@ class TaskQueue:
             where: Further conditions on the columns of a task.
         """
         lease_s = min(lease_s, LONGEST_LEASE)
-        wanted = [*where]
-        wanted += [] if kinds is None else [task.c.kind.in_(kinds)]
-        wanted += [] if run_id is None else [task.c.run_id == run_id]
+        wanted = Wanted(None if kinds is None else tuple(kinds), run_id, tuple(where))
 
-        def take(connection: Connection) -> list[Lease]:
-            leases: list[Lease] = []
-            if time.monotonic() < self._next_sweep:
-                leases = self._lease(connection, worker, lease_s, limit, wanted)
-            if len(leases) < limit:
-                self._open_late(connection, limit - len(leases), wanted)
-                leases += self._lease(connection, worker, lease_s, limit - len(leases), wanted)
-            return leases
+        def take(connection: Connection, n: int = limit) -> list[Lease]:
+            return lease_first(connection, self.database, worker, lease_s, n, wanted)
 
-        return self.database.write(take)
+        def sweep(connection: Connection) -> list[Lease]:
+            found: list[Lease] = []
+            for far in (False, True):
+                n = limit - len(leases) - len(found)
+                if n:
+                    self._open_late(connection, n, wanted, far=far)
+                    found += take(connection, n)
+            return found
 
-    def _lease(
-        self, connection: Connection, worker: str, lease_s: float, limit: int, wanted: Any
-    ) -> list[Lease]:
-        """The first open tasks, in one statement: nobody else can take them meanwhile."""
-        query = sql.select(task.c.id).where(task.c.state == "open", *wanted)
-        query = query.order_by(task.c.position).limit(limit)
-        first = query.with_for_update(skip_locked=True, of=task).cte("first")
-        rows = connection.execute(
-            sql.update(task)
-            .where(task.c.id.in_(sql.select(first.c.id)))
-            .values(
-                state="leased",
-                fence=task.c.fence + 1,
-                worker=worker,
-                lease_until=self.database.clock_expression() + lease_s,
-            )
-            .returning(task)
-        ).all()
-        if rows:
-            connection.execute(
-                sql.insert(attempt),
-                [
-                    {
-                        "task_id": row.id,
-                        "fence": row.fence,
-                        "worker": worker,
-                        "started": row.lease_until - lease_s,
-                    }
-                    for row in rows
-                ],
-            )
-        rows = sorted(rows, key=lambda row: row.position)
-        return [
-            Lease(row.id, row.run_id, row.kind, row.payload, row.fence, worker, row.lease_until)
-            for row in rows
-        ]
+        leases: list[Lease] = []
+        if self._timer() < self._next_sweep:
+            leases = self.database.write(take, single=True)
+        return leases if len(leases) == limit else leases + self.database.write(sweep)
 
-    def _open_late(self, connection: Connection, limit: int, wanted: Any) -> None:
-        """Open tasks whose leases ran out; those without attempts left have failed.
+    def _open_late(self, connection: Connection, limit: int, wanted: Wanted, *, far: bool) -> None:
+        """Open tasks whose leases hold no more; those without attempts left have failed.
 
         Not more than are wanted: a worker that is late keeps what nobody else takes.
         """
         now = self.database.now(connection)
-        query = sql.select(task).where(ran_out(now), *wanted).order_by(task.c.position).limit(limit)
-        for row in connection.execute(query.with_for_update(skip_locked=True)).all():
+        for row in late_tasks(connection, now, limit, wanted, far=far):
             if self._expire(connection, row, now):
                 connection.execute(
                     sql.update(task)
                     .where(task.c.id == row.id)
                     .values(state="open", lease_until=None)
                 )
-        self._next_sweep = time.monotonic() + SWEEP
+        self._next_sweep = self._timer() + SWEEP
 
     def _expire(self, connection: Connection, row: Any, now: float) -> bool:
         """Close a lease that ran out; False if the task has used up its attempts."""
@@ -210,27 +179,43 @@ class TaskQueue:
         return self.database.write(extend, lease_s / 3)
 
     def finish(self, lease: Lease, result: str) -> Answer:
-        """Hand in the digest of a result.
+        """Hand in the digest of a result; see `finish_all`."""
+        return self.finish_all([(lease, result)])[0]
+
+    def finish_all(self, results: Sequence[tuple[Lease, str]]) -> list[Answer]:
+        """Hand in the digests of results, all in one go.
 
         Returns:
-            `accepted`; `duplicate` if this very result of this lease was accepted before; `stale`
-            if the lease was lost: the result does not count.
+            For each: `accepted`; `duplicate` if this very result of this lease was accepted
+            before; `stale` if the lease was lost: the result does not count.
         """
 
-        def accept(connection: Connection) -> Answer:
-            changed = connection.execute(
-                sql.update(task)
-                .where(holds(lease))
-                .values(state="done", result=result, lease_until=None)
-            )
-            if changed.rowcount == 1:
-                _end(connection, lease.task_id, lease.fence, self.database.now(connection), "done")
-                return "accepted"
-            row = connection.execute(sql.select(task).where(task.c.id == lease.task_id)).one()
-            same = row.state == "done" and row.fence == lease.fence and row.result == result
-            return "duplicate" if same else "stale"
+        def accept(connection: Connection) -> list[Answer]:
+            now = self.database.now(connection)
+            return [_accept(connection, lease, result, now) for lease, result in results]
 
         return self.database.write(accept)
+
+    def share(self, wanted: int, kinds: Sequence[str], run_id: str | None = None) -> int:
+        """How many tasks a worker may take, so that all find as many twice over.
+
+        Args:
+            wanted: The largest number; more open tasks than matter for it are not counted.
+            kinds: Kinds of tasks that the worker can do.
+            run_id: Only tasks of that run.
+        """
+        found = Wanted(tuple(kinds), run_id).conditions()
+        busy = sql.select(sql.func.count(task.c.worker.distinct()))
+        busy = busy.where(task.c.state == "leased", *found)
+        waiting = sql.select(task.c.id).where(task.c.state == "open", *found)
+
+        def look(connection: Connection) -> int:
+            n_shares = TWICE * max(1, int(connection.execute(busy).scalar_one()))
+            some = waiting.limit(n_shares * wanted).subquery()
+            n_open = connection.execute(sql.select(sql.func.count()).select_from(some)).scalar_one()
+            return max(1, int(n_open) // n_shares)
+
+        return self.database.read(look)
 
     def fail(
         self, lease: Lease, error: str, *, final: bool = False, patience: float | None = None
@@ -299,7 +284,7 @@ class TaskQueue:
         if row is None:
             return None
         return Lease(
-            row.id, row.run_id, row.kind, row.payload, row.fence, row.worker, row.lease_until
+            row.id, row.run_id, row.kind, row.payload, row.fence, row.worker, float(row.lease_until)
         )
 
     def reopen(
@@ -355,6 +340,15 @@ class TaskQueue:
         )
         return self.database.read(lambda c: {row[0]: row[1] for row in c.execute(query)})
 
+    def withdraw(self, run_id: str) -> None:
+        """Take back the work of a run that nobody has begun; asking for it opens it again."""
+        query = (
+            sql.update(task)
+            .where(task.c.run_id == run_id, task.c.state == "open", task.c.kind != CONTROLLER)
+            .values(state="cancelled")
+        )
+        self.database.write(lambda connection: connection.execute(query) and None)
+
     def cancel(self, run_id: str) -> None:
         """Drop the tasks of a run that are not done; results of them no longer count."""
         query = (
@@ -369,6 +363,18 @@ def insert_once(connection: Connection, table: sql.Table) -> Any:
     """An insertion that leaves rows alone whose key is there already."""
     kind = sqlite if connection.dialect.name == "sqlite" else postgresql
     return kind.insert(table).on_conflict_do_nothing()
+
+
+def _accept(connection: Connection, lease: Lease, result: str, now: float) -> Answer:
+    changed = connection.execute(
+        sql.update(task).where(holds(lease)).values(state="done", result=result, lease_until=None)
+    )
+    if changed.rowcount == 1:
+        _end(connection, lease.task_id, lease.fence, now, "done")
+        return "accepted"
+    row = connection.execute(sql.select(task).where(task.c.id == lease.task_id)).one()
+    same = row.state == "done" and row.fence == lease.fence and row.result == result
+    return "duplicate" if same else "stale"
 
 
 def _end(

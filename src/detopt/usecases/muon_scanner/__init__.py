@@ -4,9 +4,10 @@ Panels above and below a volume track cosmic-ray muons; what scatters them is in
 tracks. Design parameters: `panel_x`, `panel_y`, `upper_z`, `lower_z` [m], the share of the budget
 of each panel `panel_cost` (or its edges `panel_span` [m]), `panel_resolution` [m] and
 `panel_efficiency`. Objective: the error of the fill height of a ladle furnace [m]
-(task `ladle`), or of the logarithm of the radiation length of each voxel (task `image`), after a
-linear correction; or of the inner radius of a pipe or the electrodes of a furnace after an hour
-[mm] (tasks `pipe`, `furnace`); or the share of hidden blocks that border control misses at a fixed
+(task `ladle`), or of the logarithm of the radiation length of each voxel (task `image`, from
+scattering points, or by a frozen network with `reconstruction: learned`), after a linear
+correction; or of the inner radius of a pipe or the electrodes of a furnace after an hour [mm]
+(tasks `pipe`, `furnace`); or the share of hidden blocks that border control misses at a fixed
 rate of false alarms (task `portal`, with the technology `panel_technology` and the pitch
 `panel_fineness` of each panel); at a fixed budget, or with a soft budget term.
 
@@ -22,15 +23,18 @@ References:
     Technol. 5 (2024) 035002.
 """
 
-__all__ = ["Config", "build"]
+__all__ = ["Config", "build", "recommended_for"]
 
 import functools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from detopt.design import DesignSpace
 from detopt.errors import ConfigError
 from detopt.pipeline import Analysis, Objective, Pipeline, Source
 from detopt.random import Seed
+from detopt.reconstruction import load_network
 from detopt.usecases.muon_scanner.calibration import (
     Budget,
     CalibratedError,
@@ -41,6 +45,7 @@ from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.diagnostics import predicted_against_true
 from detopt.usecases.muon_scanner.flow import Estimates, Scans
 from detopt.usecases.muon_scanner.image_task import ImageAnalysis
+from detopt.usecases.muon_scanner.imaging.analysis import LearnedImageAnalysis
 from detopt.usecases.muon_scanner.industry.problem import GEOMETRIES, industry
 from detopt.usecases.muon_scanner.ladle_task import FillAnalysis
 from detopt.usecases.muon_scanner.panels import ScannerCost
@@ -69,8 +74,19 @@ RECOMMENDED = {
     "method_options": {"learning_rate": 0.1},
     "evaluation_events": 4_000,
 }
+PORTAL_STUDY: Mapping[str, Any] = {  # chooses technologies from several starts
+    "rounds": 40,
+    "method": "multi_start",
+    "method_options": {"learning_rate": 0.25},
+    "evaluation_events": 1_200,
+}
 CHECK_EVENTS = 16  # scans: noise is shared by both gradients of the check
 LADLE_MARGIN_ANGLE = math.radians(15)  # the published starting area reaches this far sideways
+
+
+def recommended_for(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a study that suit the task in `options`."""
+    return PORTAL_STUDY if options.get("task") == "portal" else {}
 
 
 def build(config: Config) -> Pipeline:
@@ -123,9 +139,13 @@ def _pipeline(
         used: Detector, objective: Objective[CalibrationRows], reference: Pipeline | None
     ) -> Pipeline:
         window = None if reference is None else config.quantile_window
-        analysis: Analysis[Estimates, Scans, CalibrationRows] = (
-            FillAnalysis(volumes.grid, window) if is_ladle else ImageAnalysis(volumes)
-        )
+        analysis: Analysis[Estimates, Scans, CalibrationRows]
+        if is_ladle:
+            analysis = FillAnalysis(volumes.grid, window)
+        elif config.reconstruction == "learned":
+            analysis = LearnedImageAnalysis(volumes, load_network(config.imager))
+        else:
+            analysis = ImageAnalysis(volumes)
         return Pipeline(
             space=space,
             source=source,

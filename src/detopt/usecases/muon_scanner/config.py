@@ -40,6 +40,14 @@ class Config(PortalOptions, RealismOptions):
     block: str = Field("Pb", description="Material of the block (task `image`)")
     filling: str = Field("water", description="Material around the block (task `image`)")
 
+    reconstruction: Literal["poca", "learned"] = Field(
+        "poca",
+        description="Images from scattering points, or by a frozen network (task `image`)",
+    )
+    imager: Path | None = Field(
+        None, description="File of the network, see `detopt train-imager`; None takes the shipped"
+    )
+
     n_muons: int = Field(1_000, gt=0, description="Muons that cross the volume in a scan")
     exposure: Duration | None = Field(
         None,
@@ -118,6 +126,12 @@ class Config(PortalOptions, RealismOptions):
                 f"an estimated momentum needs `n_behind` >= 2 panels below the slab, got "
                 f"{self.n_behind}"
             )
+        if self.reconstruction == "learned" and self.task != "image":
+            raise ValueError(
+                f"`reconstruction: learned` belongs to the task `image`, not to `{self.task}`"
+            )
+        if self.imager is not None and self.reconstruction != "learned":
+            raise ValueError("`imager` needs `reconstruction: learned`")
         if self.technologies and self.task != "portal":
             raise ValueError(f"`technologies` belong to the task `portal`, not to `{self.task}`")
         if self.budget_mode == "soft" and (self.panel_base_price or self.removal_share):

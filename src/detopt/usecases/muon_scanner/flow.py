@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from detopt.reconstruction import ClosestApproach
+from detopt.reconstruction import ClosestApproach, MuonTracks
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,11 @@ class Estimates:
         secant: Path length over height difference of the mean direction, >= 1.
         weight: Probability that both tracks exist; 0 or 1 in the hard-edged simulation.
         momentum: Momentum, taken to be known [GeV/c].
+        tracks: The tracks themselves, for reconstructions that need more than their PoCA.
     """
 
     poca: ClosestApproach
     secant: Float[Tensor, "n_volumes n_muons"]
     weight: Float[Tensor, "n_volumes n_muons"]
     momentum: Float[Tensor, "n_volumes n_muons"]
+    tracks: MuonTracks | None = None

@@ -1,6 +1,6 @@
 """Task `image`: the radiation length of each voxel."""
 
-__all__ = ["ImageAnalysis", "predicted_log_length"]
+__all__ = ["ImageAnalysis", "predicted_log_length", "true_log_lengths"]
 
 import torch
 from jaxtyping import Float
@@ -28,14 +28,18 @@ class ImageAnalysis(Analysis[Estimates, Scans, CalibrationRows]):
     def __init__(self, volumes: Volumes) -> None:
         super().__init__()
         self.grid = volumes.grid
-        lengths = volumes.radiation_lengths().clamp_max(EMPTY_LENGTH)
-        self.log_lengths = lengths.log()
+        self.log_lengths = true_log_lengths(volumes)
 
     def forward(self, estimate: Estimates, events: Scans) -> CalibrationRows:
         """All voxels of a scan as one row."""
         predicted = predicted_log_length(estimate, self.grid)
         true = self.log_lengths[events.voxels].to(predicted.dtype)
         return calibration_rows(predicted.flatten(1), true.flatten(1))
+
+
+def true_log_lengths(volumes: Volumes) -> Float[Tensor, " n_materials"]:
+    """Logarithm of the radiation length of each material [ln m], at most that of 1 km."""
+    return volumes.radiation_lengths().clamp_max(EMPTY_LENGTH).log()
 
 
 def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_volumes nx ny nz"]:

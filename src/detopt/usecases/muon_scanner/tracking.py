@@ -6,7 +6,7 @@ import torch
 
 from detopt.design import Design
 from detopt.pipeline import Reconstruction
-from detopt.reconstruction import closest_approach, fit_lines
+from detopt.reconstruction import MuonTracks, closest_approach, fit_lines
 from detopt.usecases.muon_scanner.flow import Estimates, Readout
 
 
@@ -32,14 +32,14 @@ class TrackReconstruction(Reconstruction[Readout, Estimates]):
         below = fit_lines(
             readout.below.weighted, readout.below.weights, design["lower_z"], self.reference
         )
+        momentum = readout.momentum
+        if self.momentum is not None:
+            momentum = torch.full_like(momentum, self.momentum)
         mean = (above.slope + below.slope) / 2
         return Estimates(
             poca=closest_approach(above, below, self.reference),
             secant=(1 + mean.square().sum(0)).sqrt(),
             weight=readout.above.usable * readout.below.usable * (~readout.stopped),
-            momentum=(
-                readout.momentum
-                if self.momentum is None
-                else torch.full_like(readout.momentum, self.momentum)
-            ),
+            momentum=momentum,
+            tracks=MuonTracks(above, below, self.reference, momentum, self.momentum is None),
         )

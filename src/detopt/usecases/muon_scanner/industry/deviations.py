@@ -3,6 +3,7 @@ r"""Angular and spatial deviations of muons, and their likelihood in a known geo
 __all__ = ["DeviationReconstruction", "Deviations", "KnownScattering", "MomentumClasses"]
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,10 @@ from detopt.usecases.muon_scanner.industry.line_source import (
     MASS,
     SLOWEST,
     beta_momentum,
-    loss_rates,
+    energy_after,
 )
 from detopt.usecases.muon_scanner.industry.solids import (
+    Body,
     Lines,
     lengths,
     path_moments,
@@ -36,6 +38,10 @@ N_COSINES = 9  # nodes of the table of shares
 LEAST_COUNT = 0.5  # muons: no class is impossible at any angle
 NO_ERROR = torch.tensor([1.0, 0.0, 1.0])  # rad2, m rad, m2; of a track that is not there
 LEAST_SLOPE = 1e-6  # squared slope below which the azimuth of a muon does not matter
+MOST = 40.0  # exponent beyond which next to no muon turns by more
+IMPOSSIBLE = -1e4  # logarithm of the share of a class that stops
+LARGEST_ANGLE = 0.15  # rad; a muon that turns by more is not used
+LEAST_CHANGE = 1e-6  # 1/m; a muon whose scattering changes by less tells nothing
 LEAST_FREEDOM = 1e-6  # 1 minus squared correlation, which rounding could spoil for lost tracks
 
 
@@ -93,6 +99,9 @@ class DeviationReconstruction(Reconstruction[Readout, Deviations]):
         place = above.centroid_variance + below.centroid_variance
         place = place + parts[0] * above.arm + parts[1] * below.arm
         weight = readout.above.usable * readout.below.usable * (~readout.stopped)
+        spread = 1 + slope.square().sum(0)
+        angle2 = planes[0][0].square() / spread + planes[0][1].square() / spread.square()
+        weight = weight * (angle2 < LARGEST_ANGLE**2)
         seen = weight > 0
         error = torch.stack([variance, mixed, place])
         return Deviations(
@@ -172,7 +181,13 @@ class KnownScattering:
     with `scattering_moments` S at the parameters :math:`\nu` along the measured mean line,
     :math:`c = 1 + t^2` across and :math:`(1 + t^2)^2` along the flight, the momenta before and
     after, and the covariance E of the measurement. Where the momentum is unknown, the density is
-    the mean over the `classes` of the spectrum.
+    the mean over the `classes` of the spectrum, without those that stop on the way.
+
+    Only muons that turn by less than :math:`\theta_\max` = 150 mrad are used, and the density is
+    that of those: in a class with the variance :math:`\sigma^2` of a projected angle it is divided
+    by their share :math:`1 - e^{-\theta_\max^2 / 2 \sigma^2}`. Muons about to stop turn by more,
+    and one of them could outweigh ten thousand others: a normal density knows no limit to what a
+    large deviation says of its width.
 
     Args:
         geometry: The solids.
@@ -193,83 +208,125 @@ class KnownScattering:
     def log_density(
         self, parameters: Float[Tensor, "n_volumes n_parameters"], data: Deviations
     ) -> Float[Tensor, "n_volumes n_muons"]:
-        """Logarithm of the density of each muon's deviations."""
-        moments = scattering_moments(
-            self.geometry.bodies(parameters), data.lines, self.geometry.reference
-        )
-        logs, _ = self._components(moments, None, self._strength(parameters, data), data)
-        return logs.logsumexp(0) - 2 * math.log(2 * math.pi)
+        """Logarithm of the density of each muon's deviations, given that it is measured."""
+        bodies = self.geometry.bodies(parameters)
+        moments = scattering_moments(bodies, data.lines, self.geometry.reference)
+        chosen = torch.ones_like(data.weight, dtype=torch.bool)
+        muons = self._muons(bodies, moments, data, chosen)
+        logs = muons.logs.logsumexp(0) - muons.kept.logsumexp(0) - 2 * math.log(2 * math.pi)
+        return logs.reshape(data.weight.shape)
 
     def score(
         self, parameters: Float[Tensor, "n_volumes n_parameters"], data: Deviations
     ) -> Float[Tensor, "n_parameters n_volumes n_muons"]:
-        r"""Derivative of `log_density` in each parameter [1/m].
+        r"""Derivative of `log_density` in each parameter [1/m]; 0 for a muon of weight 0.
 
         For a normal density it is :math:`\frac12 [D^T \Sigma^{-1} \Sigma' \Sigma^{-1} D -
         \mathrm{tr}(\Sigma^{-1} \Sigma')]` summed over the planes; for several momenta the mean of
-        these, weighted by how probable each momentum is given the deviations.
+        these, weighted by how probable each momentum is given the deviations. The derivative of
+        the probability to turn by less than the largest angle is subtracted.
 
         Note:
             The momentum behind the object is held fixed. Differentiable.
         """
         reference, lines = self.geometry.reference, data.lines
-        fixed = [body for body in self.geometry.bodies(parameters) if body.is_fixed]
-        constant = path_moments(fixed, lines, reference)
+        bodies = self.geometry.bodies(parameters)
+        constant = path_moments([body for body in bodies if body.is_fixed], lines, reference)
 
         def moments(values: Tensor) -> Tensor:
-            bodies = [body for body in self.geometry.bodies(values) if not body.is_fixed]
-            return with_logarithm(constant + path_moments(bodies, lines, reference), lines)
+            moving = [body for body in self.geometry.bodies(values) if not body.is_fixed]
+            return with_logarithm(constant + path_moments(moving, lines, reference), lines)
 
-        strength = self._strength(parameters, data)
-        scores = []
+        slopes = []
         for index in range(parameters.shape[1]):
             tangent = torch.zeros_like(parameters)
             tangent[:, index] = 1
             pair = torch.func.jvp(moments, (parameters,), (tangent,))
-            logs, derivatives = self._components(pair[0], pair[1], strength, data)
-            scores.append((logs.softmax(0) * derivatives).sum(0))
-        return torch.stack(scores)
+            slopes.append(pair[1])
+        middle, slope = pair[0], torch.stack(slopes)
+        telling = slope[:, 0].detach().abs().amax(0) > LEAST_CHANGE * middle[0].detach()
+        chosen = telling & (data.weight > 0)
+        factors = self._muons(bodies, middle, data, chosen).factors()
+        score = (slope[..., chosen] * factors).sum(1)
+        return torch.zeros_like(slope[:, 0]).masked_scatter(
+            chosen.expand(len(slope), -1, -1), score
+        )
 
-    def _components(
-        self, moments: Tensor, slope: Tensor | None, strength: Tensor, data: Deviations
-    ) -> tuple[Tensor, Tensor]:
-        """Log density and probability of each class of momentum, and its derivative."""
-        secant2 = 1 + data.lines.slope.square().sum(0)
-        logs = torch.zeros_like(strength)
-        if self.classes is not None:
-            logs = logs + self.classes.log_shares(data.lines.secant)
-        derivatives = torch.zeros_like(strength)
-        for plane, factor in enumerate((secant2, secant2.square())):
-            kick, shift = data.deviation[:, plane].unbind(0)
-            scale = strength * factor
-            a, b, d = (scale * moments[i] + data.error[i] for i in range(3))
-            determinant = torch.maximum(a * d - b * b, LEAST_FREEDOM * a * d)
-            u = (d * kick - b * shift) / determinant
-            v = (a * shift - b * kick) / determinant
-            logs = logs - (determinant.log() + kick * u + shift * v) / 2
-            if slope is not None:
-                da, db, dd = slope.unbind(0)
-                squares = da * u * u + 2 * db * u * v + dd * v * v
-                trace = (d * da - 2 * b * db + a * dd) / determinant
-                derivatives = derivatives + scale * (squares - trace) / 2
-        return logs, derivatives
-
-    def _strength(
-        self, parameters: Tensor, data: Deviations
-    ) -> Float[Tensor, "n_classes n_volumes n_muons"]:
-        """Mean of 1 over the square of beta c p [1/GeV2] for each class."""
+    def _muons(
+        self, bodies: Sequence[Body], moments: Tensor, data: Deviations, chosen: Tensor
+    ) -> "_Mixture":
+        """The chosen muons in one row, in every class of momentum."""
+        slope = data.lines.slope[:, chosen]
+        secant2 = 1 + slope.square().sum(0)
         if self.classes is None:
-            momentum = data.momentum[None]
+            momentum, shares = data.momentum[chosen][None], torch.zeros_like(secant2)[None]
         else:
-            momentum = self.classes.momenta.to(data.momentum)[:, None, None]
+            momentum = self.classes.momenta.to(secant2)[:, None]
+            shares = self.classes.log_shares(secant2.sqrt())
         energy = (momentum.square() + MASS**2).sqrt()
         last = energy
         if self.energy_loss:
-            bodies = self.geometry.bodies(parameters)
-            path = lengths(bodies, data.lines)
-            loss = sum(
-                rate * along for rate, along in zip(loss_rates(bodies, energy), path, strict=True)
-            )
-            last = (energy - loss).clamp_min(MASS + SLOWEST)
+            last = energy_after(bodies, lengths(bodies, data.lines)[:, chosen], energy)
+            shares = torch.where(last > MASS + SLOWEST, shares, IMPOSSIBLE)
         strength = 1 / (beta_momentum(energy) * beta_momentum(last))
-        return strength.expand(len(momentum), *data.weight.shape)
+        return _Mixture(
+            shares,
+            strength.expand(len(shares), len(secant2)),
+            secant2,
+            moments[:, chosen],
+            data.deviation[..., chosen],
+            data.error[:, chosen],
+        )
+
+
+class _Mixture:
+    """Densities of the deviations of muons, one for each class of momentum.
+
+    Args:
+        shares: Logarithm of the share of each class.
+        strength: Mean of 1 over the square of beta c p in each class [1/GeV2].
+        secant2: Square of path length over height difference.
+        moments: Scattering moments.
+        deviation: Slope and position, across and along.
+        error: Their measurement covariance.
+    """
+
+    def __init__(
+        self,
+        shares: Float[Tensor, "n_classes n_muons"],
+        strength: Float[Tensor, "n_classes n_muons"],
+        secant2: Float[Tensor, " n_muons"],
+        moments: Float[Tensor, "3 n_muons"],
+        deviation: Float[Tensor, "2 2 n_muons"],
+        error: Float[Tensor, "3 n_muons"],
+    ) -> None:
+        self.planes = []
+        self.logs = shares
+        kicks, shifts = deviation.unbind(0)
+        for kick, shift, factor in zip(kicks, shifts, (secant2, secant2.square()), strict=True):
+            scale = strength * factor
+            a, b, d = (scale * moments[i] + error[i] for i in range(3))
+            determinant = torch.maximum(a * d - b * b, LEAST_FREEDOM * a * d)
+            self.planes.append((scale, a / determinant, b / determinant, d / determinant))
+            square = (d * kick.square() - 2 * b * kick * shift + a * shift.square()) / determinant
+            self.logs = self.logs - (determinant.log() + square) / 2
+        # across and along, the mean square of the angle between the flights
+        width = strength * moments[0] + error[0] * secant2.pow(-1.5)
+        self.reach = LARGEST_ANGLE**2 / (2 * width)
+        self.loss = strength / width
+        self.kept = shares + torch.log(-torch.expm1(-self.reach))
+        self.deviation = deviation
+
+    def factors(self) -> Float[Tensor, "3 n_muons"]:
+        """Derivatives of the log density in the three scattering moments."""
+        probability = self.logs.softmax(0) / 2
+        sums = []
+        for (scale, a, b, d), kick, shift in zip(
+            self.planes, *self.deviation.unbind(0), strict=True
+        ):
+            weight = probability * scale
+            u, v = d * kick - b * shift, a * shift - b * kick
+            terms = (u * u - d, 2 * (u * v + b), v * v - a)
+            sums.append(torch.stack([(weight * term).sum(0) for term in terms]))
+        lost = self.kept.softmax(0) * self.loss * self.reach / self.reach.clamp_max(MOST).expm1()
+        return sums[0] + sums[1] + torch.stack([lost.sum(0), *torch.zeros_like(sums[0][1:])])

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from detopt.design import Design
@@ -30,6 +30,11 @@ from detopt.usecases.muon_scanner.industry.deviations import Deviations, KnownSc
 MILLIMETRES = 1e3  # in a metre
 LEAST_INFORMATION = 1e-9  # 1/m2 for a muon: a scanner that sees nothing has a finite error
 LARGEST = 2_000  # points in a plot
+N_NEWTON = 6
+STEEPEST = 1.0  # change of the logarithm of the information for a standard deviation
+SMALLEST_SPREAD = 1e-9
+CURVATURES = (0.2, 5.0)  # of the curvature seen to the one expected
+SMALL_STEP = 0.2  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,19 @@ class InformationAnalysis(Analysis[Deviations, Scans, InformationRows]):
 
 
 class ParameterError(Objective[InformationRows]):
-    r"""Expected root mean square error of a parameter [mm].
+    r"""Expected root mean square error of a parameter over its range [mm].
 
-    .. math:: \epsilon = \sqrt{\tfrac{1}{P}\, \mathrm{tr}\, (N \bar I)^{-1}}
+    .. math:: \epsilon^2 = \frac{1}{P N} \big\langle \mathrm{tr}\, I^{-1}(\nu) \big\rangle_\nu
 
-    with the mean information :math:`\bar I` of a muon over all scans and the number N of muons in
-    the exposure. Several parameters are fitted together; the error is their mean.
+    with the number N of muons in the exposure and the information of one muon at the parameters
+    :math:`\nu`, which a scan tells with much noise. So it is smoothed by the model
+
+    .. math:: I_{kl}(\nu) = M_{kl}\, e^{(b_k x_k + b_l x_l) / 2}
+
+    with :math:`x_k = \nu_k - \bar \nu_k`, slopes b of largest Poisson likelihood for the diagonal,
+    and M such that the mean over the scans is that of the model. The inverse of the mean
+    information would be the error only if all parameters were told equally well.
+    Several parameters are fitted together; the error is their mean.
 
     Args:
         budget: Makes cost and penalty.
@@ -90,11 +102,31 @@ class ParameterError(Objective[InformationRows]):
 
     def forward(self, summary: InformationRows, design: Design) -> Outcome:
         """The error and its terms."""
-        information = summary.information.mean(0)
-        floor = LEAST_INFORMATION * torch.eye(len(information), dtype=information.dtype)
-        covariance = torch.linalg.inv((information + floor) * self.n_muons)
-        error = MILLIMETRES * covariance.diagonal().mean().sqrt()
+        information = summary.information
+        floor = LEAST_INFORMATION * torch.eye(information.shape[-1], dtype=information.dtype)
+        width = _log_slopes(information.diagonal(dim1=1, dim2=2), summary.parameters)
+        half = (width / 2).exp()
+        common = information.mean(0) / (half.T @ half / len(half))
+        variances = torch.linalg.inv(common + floor).diagonal() * (-width).exp().mean(0)
+        error = MILLIMETRES * (variances.mean() / self.n_muons).sqrt()
         return self.budget.outcome(error, design, {})
+
+
+def _log_slopes(
+    values: Float[Tensor, "n_rows n"], parameters: Float[Tensor, "n_rows n"]
+) -> Float[Tensor, "n_rows n"]:
+    r"""Terms :math:`b x` of the fit :math:`e^{a + b x}` to each column, by Newton's method."""
+    x = parameters - parameters.mean(0)
+    x = x / (x.square().mean(0).sqrt() + SMALLEST_SPREAD)
+    floor = LEAST_INFORMATION
+    mean = (x * (values + floor)).mean(0) / (values + floor).mean(0)
+    slope = torch.zeros_like(mean)
+    for _ in range(N_NEWTON):
+        weight = (slope * x).softmax(0)
+        center = (weight * x).sum(0)
+        curvature = (weight * (x - center).square()).sum(0) + SMALLEST_SPREAD
+        slope = (slope + (mean - center) / curvature).clamp(-STEEPEST, STEEPEST)
+    return slope * x
 
 
 def expected_errors(summary: Summary, n_muons: float, name: str) -> Sequence[Scatter]:
@@ -121,10 +153,12 @@ class ParameterFit:
     Args:
         parameters: Estimates [m].
         covariance: Their covariance, from the scatter of the scores [m2].
+        converged: Whether the last step of a scan was small beside its error.
     """
 
     parameters: Float[Tensor, "n_volumes n_parameters"]
     covariance: Float[Tensor, "n_volumes n_parameters n_parameters"]
+    converged: Bool[Tensor, " n_volumes"]
 
 
 @torch.no_grad()
@@ -132,35 +166,59 @@ def fit_parameters(
     likelihood: KnownScattering,
     data: Sequence[Deviations],
     start: Float[Tensor, "n_volumes n_parameters"],
-    n_iterations: int = 8,
+    n_iterations: int = 20,
 ) -> ParameterFit:
     r"""Maximum-likelihood estimates by Fisher scoring, muon by muon.
 
-    .. math:: \nu \leftarrow \nu + \Big(\sum_i s_i s_i^T\Big)^{-1} \sum_i s_i
+    .. math::
+        \nu \leftarrow \nu + \frac{1}{\kappa} V^{-1} g, \qquad
+        g = \sum_i s_i, \quad V = \sum_i s_i s_i^T
 
-    A step is at most a third of the range of each parameter. An estimate may lie beyond the range
-    by its width, as it must where it is not to be biased at the ends.
+    Far from the maximum V is not the curvature. So the curvature seen along the last step d,
+    :math:`\kappa = d^T (g_0 - g) / d^T V d`, scales the next one, as a secant does. A step is at
+    most a third of the range of each parameter, and the fit ends with one of
+    :math:`d^T V d < 0.2^2`. An estimate may lie beyond the range by its width, as it must where it
+    is not to be biased at the ends.
 
     Args:
         likelihood: Density of the deviations.
-        data: Pieces of the scans: each holds some muons of every volume.
+        data: Pieces of the scans: each holds some muons of every volume. The first of several is
+            fitted alone for a better start.
         start: Where to start [m].
-        n_iterations: Steps; the first few do nearly all.
+        n_iterations: Most steps.
     """
-    parameters = start.clone()
+    if len(data) > 1:
+        start = fit_parameters(likelihood, data[:1], start, n_iterations).parameters
     low = torch.tensor(likelihood.geometry.low, dtype=start.dtype)
     high = torch.tensor(likelihood.geometry.high, dtype=start.dtype)
     width = high - low
-    information = torch.zeros(1)
+    parameters = start.contiguous()
+    gradient, information = _sums(likelihood, data, parameters)
+    step, before = torch.zeros_like(parameters), gradient
+    converged = torch.zeros(len(start), dtype=torch.bool)
     for _ in range(n_iterations):
-        total = torch.zeros_like(parameters)
-        information = parameters.new_zeros(*parameters.shape, parameters.shape[1])
-        for piece in data:
-            score = likelihood.score(parameters, piece)
-            total += (score * piece.weight).sum(-1).T
-            information += torch.einsum("pvn,qvn,vn->vpq", score, score, piece.weight)
-        step = torch.linalg.solve(information, total[..., None])[..., 0]
-        parameters = (parameters + step.clamp(-width / 3, width / 3)).clamp(
-            low - width, high + width
-        )
-    return ParameterFit(parameters, torch.linalg.inv(information))
+        seen = (step * (before - gradient)).sum(-1)
+        expected = torch.einsum("vp,vpq,vq->v", step, information, step)
+        scale = torch.where(expected > 0, seen / expected, 1).clamp(*CURVATURES)
+        step = torch.linalg.solve(information, gradient) / scale[:, None]
+        small = torch.einsum("vp,vpq,vq->v", step, information, step) < SMALL_STEP**2
+        target = (parameters + step.clamp(-width / 3, width / 3)).clamp(low - width, high + width)
+        step, parameters, before = target - parameters, target, gradient
+        converged = small
+        if bool(converged.all()):
+            break
+        gradient, information = _sums(likelihood, data, parameters)
+    return ParameterFit(parameters, torch.linalg.inv(information), converged)
+
+
+def _sums(
+    likelihood: KnownScattering, data: Sequence[Deviations], parameters: Tensor
+) -> tuple[Float[Tensor, "n_volumes n_parameters"], Tensor]:
+    """Sums of the scores over the muons, and of their outer products."""
+    gradient = torch.zeros_like(parameters)
+    information = parameters.new_zeros(*parameters.shape, parameters.shape[1])
+    for piece in data:
+        score = likelihood.score(parameters, piece)
+        gradient = gradient + (score * piece.weight).sum(-1).T
+        information = information + torch.einsum("pvn,qvn,vn->vpq", score, score, piece.weight)
+    return gradient, information

@@ -10,8 +10,10 @@ __all__ = [
     "excesses",
     "largest",
     "largest_near",
+    "measured",
 ]
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -38,6 +40,7 @@ LEAST_VARIANCE = 0.3  # of an excess, in units of squared evidence: no alarm fro
 LEAST_FOURTH = 1e-4  # keeps the logarithm finite where no muon is measured
 SHARPNESS = 3.0  # of the smooth maximum over the cells
 NEAR = 0.1  # m; width of the neighbourhood of a known place
+WORTHWHILE = 0.8  # share of measured muons above which the others may stay
 ANGLE_FLOOR = 1e-8  # rad2: (0.1 mrad)^2
 
 
@@ -263,6 +266,32 @@ def _band(n: int, width: int, dtype: torch.dtype) -> Float[Tensor, "n n"]:
     return ((offset >= 0) & (offset < width)).to(dtype)
 
 
+def measured(estimate: Estimates) -> Estimates:
+    """The estimates without muons that nothing measured: as many in each scan as in the fullest.
+
+    Those that are left over in other scans have the weight 0 and count for nothing, as before.
+    """
+    seen = estimate.weight.detach() > 0
+    n_seen = max(1, int(seen.sum(-1).max()))
+    if n_seen > WORTHWHILE * seen.shape[-1]:
+        return estimate
+    index = seen.to(torch.uint8).topk(n_seen, dim=-1, sorted=False).indices
+
+    def pick(values: Tensor) -> Tensor:
+        if values.ndim == index.ndim:
+            return values.gather(-1, index)
+        return values.gather(-1, index.expand(len(values), *index.shape))
+
+    poca = estimate.poca
+    fields = {one.name: pick(getattr(poca, one.name)) for one in dataclasses.fields(poca)}
+    return Estimates(
+        poca=dataclasses.replace(poca, **fields),
+        secant=pick(estimate.secant),
+        weight=pick(estimate.weight),
+        momentum=pick(estimate.momentum),
+    )
+
+
 class PortalAnalysis(Analysis[Estimates, CargoScans, PortalRows]):
     """The score of each scan, beside what was hidden.
 
@@ -280,7 +309,7 @@ class PortalAnalysis(Analysis[Estimates, CargoScans, PortalRows]):
         """One row a scan."""
         assert events.kind is not None
         assert events.place is not None
-        excess = excesses(estimate, self.grid, self.spectrum)
+        excess = excesses(measured(estimate), self.grid, self.spectrum)
         return PortalRows(
             largest(excess).double(),
             events.kind,

@@ -1,6 +1,6 @@
 """Cargo at the border: containers with goods, half of them with something hidden."""
 
-__all__ = ["GOODS", "SIZES", "CargoScans", "CargoSource", "hide"]
+__all__ = ["GOODS", "SIZES", "CargoScans", "CargoSource", "hide", "spread_sizes"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class CargoSource(Source[CargoScans]):
         """Fresh containers and fresh muons."""
         index = torch.arange(n_events)
         kind = torch.where(index % 2 == 0, CLEAN, (index // 2) % len(self.hidden))
-        chosen = torch.randint(len(SIZES), (n_events,), generator=rng)
+        chosen = spread_sizes(n_events, rng)
         goods = container(
             self.medium.grid, n_events, rng, n_items=self.n_items, clutter=self.clutter
         )
@@ -127,6 +127,19 @@ class CargoSource(Source[CargoScans]):
         before = self.muons.draw(n_events, self.n_muons, rng, dtype)
         after, stopped = propagate(before, voxels, self.medium, rng)
         return CargoScans(voxels, mass.to(dtype), before, after, stopped, kind=kind, place=place)
+
+
+def spread_sizes(n_scans: int, rng: torch.Generator) -> Int[Tensor, " n_scans"]:
+    """A size of `SIZES` for each scan: equally probable ones, each as often as the others.
+
+    Every second scan hides a block: those take the sizes in random order, without repetition
+    until all have occurred. Which blocks are small is no matter of luck then.
+    """
+    n_hidden = n_scans // 2
+    decks = [
+        torch.randperm(len(SIZES), generator=rng) for _ in range(max(1, -(-n_hidden // len(SIZES))))
+    ]
+    return torch.cat(decks)[torch.arange(n_scans) // 2 % max(1, n_hidden)]
 
 
 def block_masses(grid: Grid, hidden: Sequence[str]) -> Float[Tensor, "n_materials n_sizes"]:

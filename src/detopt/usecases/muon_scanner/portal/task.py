@@ -34,7 +34,7 @@ from detopt.usecases.muon_scanner.technologies import (
 from detopt.usecases.muon_scanner.transport import Medium
 from detopt.usecases.muon_scanner.volumes import Grid, Volumes, container
 
-CHUNK_MUONS = 16_000  # muons simulated at once
+CHUNK_MUONS = 48_000  # muons simulated at once: few chunks, whose graphs are kept
 CENTERS = ("panel_x", "panel_y")  # frozen by default: goods and blocks lie anywhere
 SWITCH = 0.01  # > 0 makes panels scatter
 FLAT = 0.01  # m; thickness at which panels are drawn

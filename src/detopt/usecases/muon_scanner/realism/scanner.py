@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detopt.design import Design
 from detopt.pipeline import Reconstruction, Simulator
-from detopt.reconstruction import LineFit, closest_approach
+from detopt.reconstruction import LineFit, MuonTracks, closest_approach
 from detopt.usecases.muon_scanner.flow import Estimates, Scans
 from detopt.usecases.muon_scanner.realism.instrument import Groups, Instrument
 from detopt.usecases.muon_scanner.realism.momentum import (
@@ -118,6 +118,9 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
             secant=(1 + mean.square().sum(0)).sqrt(),
             weight=readout.above.usable * readout.below.usable * weight,
             momentum=momentum,
+            tracks=MuonTracks(
+                above, below, self.reference, momentum, self.knowledge != "marginalised"
+            ),
         )
 
     def _tracks(

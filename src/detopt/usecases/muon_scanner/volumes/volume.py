@@ -2,6 +2,7 @@
 
 __all__ = ["Substance", "Volumes", "loose", "substance", "substance_name"]
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ def substance_name(given: Substance) -> str:
     return given if isinstance(given, str) else given.name
 
 
+@functools.cache
 def loose(material: Substance, filling: float, around: Substance = "air") -> Material:
     r"""A material that fills a share of its space, such as stacked goods or a thin wall.
 

@@ -1,6 +1,6 @@
 """Finished runs of a comparison in a file, so that one that was interrupted goes on."""
 
-__all__ = ["Ledger", "run_key"]
+__all__ = ["ComparisonLog", "run_key"]
 
 import hashlib
 import json
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from detopt.runtime.config import StudyConfig
+from detopt.runtime.identity import fingerprint
 from detopt.runtime.race import Plan, Run, run_from_dict
-from detopt.runtime.study import _fingerprint
 
 FILE = "runs.jsonl"
 
 
 def run_key(label: str, config: StudyConfig, plan: Plan) -> str:
     """What determines the numbers of a run: method, options, seed, plan, and files by content."""
-    text = repr((label, _fingerprint(config), asdict(plan)))
+    text = repr((label, fingerprint(config), asdict(plan)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Ledger:
+class ComparisonLog:
     """One line of JSON for each finished run; a line that was cut short is left out.
 
     Args:

@@ -1,0 +1,197 @@
+"""The process in which Pythia runs, seen from outside: started, asked, watched and killed."""
+
+__all__ = ["PythiaProcess"]
+
+import contextlib
+import io
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detopt.errors import (
+    ConfigError,
+    DetoptError,
+    MissingExtraError,
+    NotFoundError,
+    SimulationError,
+)
+from detopt.simulators.files import OUTPUT, Limits, last_output
+from detopt.simulators.process import GIGABYTE, WITH_LIMIT
+
+WORKER = Path(__file__).with_name("pythia_worker.py")
+HEADER = 9  # bytes before a frame: letter and length
+READ = 1 << 20  # bytes
+
+
+class PythiaProcess:
+    """A process that is started when it is needed and lives until it fails or is closed.
+
+    Args:
+        settings: Lines of Pythia's, or a file with them.
+        python: Interpreter.
+        final_only: Whether particles that leave the events are wanted alone.
+        limits: Time of a call and memory.
+
+    Raises:
+        NotFoundError: There is no such file or interpreter.
+    """
+
+    def __init__(
+        self, settings: Sequence[str] | Path, python: str, final_only: bool, limits: Limits
+    ) -> None:
+        if shutil.which(python) is None:
+            raise NotFoundError(f"There is no Python interpreter {python}.")
+        self.first = {"settings": _lines(settings), "final": final_only}
+        self.python, self.limits = python, limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._answers = -1
+
+    def run(self, seed: int, n_events: int, block: int) -> list[dict[str, Any]]:
+        """Blocks of events, as arrays by name.
+
+        Raises:
+            ConfigError: Pythia refuses a setting.
+            MissingExtraError: The interpreter lacks a package.
+            SimulationError: The process crashed, took too long, or answered with nonsense.
+        """
+        timeout = self.limits.timeout
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        blocks: list[dict[str, Any]] = []
+        try:
+            if self._process is None:
+                self._start()
+                self._frame(end)
+            self._ask({"seed": seed, "n_events": n_events, "block": block})
+            while (frame := self._frame(end)) is not None:
+                blocks.append(frame)
+            made = sum(len(one["size"]) for one in blocks)
+            if made != n_events:
+                raise SimulationError(f"Pythia made {made} events instead of {n_events}.")
+        except (ConfigError, MissingExtraError):
+            self.close()
+            raise
+        except (SimulationError, OSError, ValueError, KeyError) as error:
+            made = sum(len(one["size"]) for one in blocks)
+            message = self._explain(error, seed, made)
+            self.close()
+            raise SimulationError(message) from error
+        except BaseException:
+            self.close()
+            raise
+        return blocks
+
+    def close(self) -> None:
+        """End the process and what it started."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            if self._process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
+            os.close(self._answers)
+            self._process = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_process": None, "_folder": None, "_answers": -1}
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the interpreter may be at its end
+            self.close()
+
+    def _start(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="detopt-pythia-")
+        self._answers, child = os.pipe()
+        words = [self.python, str(WORKER), str(child)]
+        if self.limits.memory is not None:
+            size = str(int(self.limits.memory * GIGABYTE))
+            words = [self.python, "-I", "-S", "-c", WITH_LIMIT, size, *words]
+        try:
+            with (Path(self._folder.name) / OUTPUT).open("wb") as output:
+                self._process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(child,),
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(self._answers)
+            raise
+        finally:
+            os.close(child)
+        self._ask(self.first)
+
+    def _ask(self, request: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{json.dumps(request)}\n".encode())
+        self._process.stdin.flush()
+
+    def _frame(self, end: float) -> dict[str, Any] | None:
+        """The next block, or None at the end of an answer."""
+        header = self._read(HEADER, end)
+        letter, payload = header[:1], self._read(int.from_bytes(header[1:], "little"), end)
+        if letter == b"B":
+            with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        if letter == b"F":
+            raise _failure(json.loads(payload))
+        if letter not in (b"R", b"E"):
+            raise SimulationError(f"The answer has an unknown part {letter!r}.")
+        return None
+
+    def _read(self, size: int, end: float) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            left = max(0.0, end - time.monotonic())
+            wait = None if left == float("inf") else left
+            if not select.select([self._answers], [], [], wait)[0]:
+                raise SimulationError(f"Pythia took longer than {self.limits.timeout:g} s.")
+            more = os.read(self._answers, min(READ, size - len(parts)))
+            if not more:
+                raise SimulationError("The process of Pythia ended.")
+            parts += more
+        return bytes(parts)
+
+    def _explain(self, error: Exception, seed: int, made: int) -> str:
+        message = f"{str(error).rstrip('.')}, with seed {seed} behind event {made}."
+        output = last_output(Path(self._folder.name)) if self._folder is not None else ""
+        return f"{message} Its output ends with: {output}" if output else message
+
+
+def _lines(settings: Sequence[str] | Path) -> list[str]:
+    if isinstance(settings, str):
+        raise ConfigError("`settings` must be a list of lines or a `Path`, got one text.")
+    if isinstance(settings, Path):
+        if not settings.is_file():
+            raise NotFoundError(f"There is no file of settings {settings}.")
+        settings = settings.read_text().splitlines()
+    lines = [line.strip() for line in settings]
+    return [line for line in lines if line and line[0].isalnum()]
+
+
+def _failure(said: dict[str, str]) -> DetoptError:
+    if said["kind"] == "settings":
+        return ConfigError(said["message"])
+    if said["kind"] == "missing":
+        return MissingExtraError(
+            f"The Pythia source needs `pythia8mc` and `awkward` in its interpreter: "
+            f"{said['message']}. Install them with `pip install detopt[pythia]`."
+        )
+    return SimulationError(said["message"])

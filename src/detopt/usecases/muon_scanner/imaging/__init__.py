@@ -1,0 +1,1 @@
+"""Images by a trained network: its training, and its use in a study."""

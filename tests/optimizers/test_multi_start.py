@@ -1,0 +1,155 @@
+"""Several starts, and relaxed choices that settle, on problems whose best design is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detopt.design import Continuous, Design, DesignSpace, Interval, Real
+from detopt.errors import MethodError
+from detopt.optimizers import make
+from detopt.optimizers.relaxed_choices import Settling
+from detopt.pipeline import FunctionProblem, evaluate
+from detopt.random import Seed
+from detopt.usecases.muon_scanner.technologies import RowShares
+
+CHOICES = 3
+LINE = DesignSpace([Continuous("x", 0.1, Interval(0.0, 1.0))])
+COST = torch.tensor([[0.2, 0.5, 0.4], [0.5, 0.4, 0.1]], dtype=torch.float64)  # row, choice
+BEST = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+MIXED = DesignSpace(
+    [
+        Continuous("share", [[0.3, 0.4, 0.3]] * 2, RowShares(CHOICES)),
+        Continuous("x", 0.2, Real()),
+    ]
+)
+
+
+def two_wells(design, n_events, rng):
+    """Local minimum 0.3 near x = 0.2, global one 0 at x = 0.8."""
+    x = design["x"]
+    noise = 0.01 * torch.randn(n_events, generator=rng, dtype=x.dtype)
+    deep = 1 - torch.exp(-((x - 0.8) / 0.1).square())
+    shallow = 0.7 * torch.exp(-((x - 0.2) / 0.1).square())
+    return deep - shallow + noise
+
+
+def mosaic(design, n_events, rng):
+    """Price of the choices, and a penalty for mosaics: the optimum is pure."""
+    share = design["share"]
+    noise = 0.02 * torch.randn(n_events, generator=rng, dtype=share.dtype)
+    price = (share * COST.to(share)).sum()
+    impure = (share * (1 - share)).sum()
+    return price + 0.1 * impure + (design["x"] - 0.7).square() + noise
+
+
+def trap(design, n_events, rng):
+    """Each row alone is misled; only both choices together pay."""
+    both = design["share"][0, 2] * design["share"][1, 2]
+    return (mosaic(design, n_events, rng) - both).to(design["x"])
+
+
+def problem(space, function, baselines=()):
+    designs = {f"b{i}": Design(values) for i, values in enumerate(baselines)}
+    return FunctionProblem(space, function, n_events=50, dtype=torch.float64, baselines=designs)
+
+
+def number(value):
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def walk(optimizer, made, n_rounds):
+    asked = []
+    for _ in range(n_rounds):
+        requests = [replace(r, std_error=False) for r in optimizer.ask()]
+        asked.append(requests)
+        optimizer.tell([evaluate(made, request, Seed(1)) for request in requests])
+    return asked
+
+
+def found_by(made, n_rounds=60, **options):
+    optimizer = make("multi_start", made.space, n_rounds, {"learning_rate": 0.2, **options}, made)
+    walk(optimizer, made, n_rounds)
+    return made.space.design(optimizer.recommend())
+
+
+def test_a_good_baseline_leads_out_of_a_local_minimum():
+    alone = found_by(problem(LINE, two_wells))
+    assert float(alone["x"]) == pytest.approx(0.2, abs=0.05)
+    helped = found_by(problem(LINE, two_wells, [{"x": number(0.7)}]))
+    assert float(helped["x"]) == pytest.approx(0.8, abs=0.02)
+
+
+def test_relaxed_choices_settle_on_the_best_pure_ones():
+    found = found_by(problem(MIXED, mosaic))
+    torch.testing.assert_close(found["share"], number(BEST), atol=1e-5, rtol=0)
+    assert float(found["x"]) == pytest.approx(0.7, abs=0.03)
+
+
+def test_exchanges_leave_a_choice_that_the_relaxed_search_took():
+    def misled(design, n_events, rng):  # mosaics of the worst choice look best
+        share = design["share"]
+        bait = (share[:, 1] * (1 - share[:, 1])).sum()
+        return mosaic(design, n_events, rng) - 4 * bait
+
+    found = found_by(problem(MIXED, misled), n_rounds=80)
+    torch.testing.assert_close(found["share"], number(BEST), atol=1e-5, rtol=0)
+
+
+def test_a_space_that_contains_another_is_searched_from_its_best_design():
+    pure = [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    found = found_by(problem(MIXED, trap, [{"share": number(pure), "x": number(0.5)}]))
+    torch.testing.assert_close(found["share"], number(pure), atol=1e-5, rtol=0)
+
+
+def test_searches_of_a_round_share_their_random_numbers():
+    made = problem(LINE, two_wells, [{"x": number(0.5)}, {"x": number(0.7)}])
+    asked = walk(make("multi_start", LINE, 20, {}, made), made, 20)
+    assert [len({request.stream for request in one}) for one in asked] == [1] * 20
+    assert len({one[0].stream for one in asked}) == 20
+    assert [len(asked[0]), len(asked[-1])] == [3, 1]
+
+
+def test_equal_starts_and_starts_on_a_bound_are_left_out():
+    made = problem(LINE, two_wells, [{"x": number(0.1)}, {"x": number(1.0)}])
+    assert len(make("multi_start", LINE, 20, {}, made).ask()) == 1
+
+
+def test_planned_evaluations_are_those_that_are_asked_for():
+    made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
+    optimizer = make("multi_start", MIXED, 40, {}, made)
+    planned = optimizer.planned_evaluations()
+    assert sum(len(requests) for requests in walk(optimizer, made, 40)) <= planned
+    single = make("multi_start", LINE, 20, {}, problem(LINE, two_wells))
+    assert single.planned_evaluations() == 20
+
+
+@pytest.mark.parametrize("stop", [3, 14, 25, 33])
+def test_a_stored_state_goes_on_to_the_same_bits(stop):
+    made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
+    whole, first, again = (make("multi_start", MIXED, 40, {}, made) for _ in range(3))
+    walk(whole, made, 40)
+    walk(first, made, stop)
+    again.load_state_dict(first.state_dict())
+    assert torch.equal(again.recommend(), first.recommend())
+    walk(again, made, 40 - stop)
+    assert torch.equal(again.recommend(), whole.recommend())
+
+
+@pytest.mark.parametrize(
+    ("options", "n_rounds", "what"),
+    [
+        ({"keep": 1.0}, 20, "keep"),
+        ({"relax": 0.0}, 20, "relax"),
+        ({}, 3, "rounds"),
+    ],
+)
+def test_impossible_plans_are_refused(options, n_rounds, what):
+    made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
+    with pytest.raises(MethodError, match=what):
+        make("multi_start", MIXED, n_rounds, options, made)
+
+
+def test_only_domains_of_choices_settle():
+    assert isinstance(RowShares(2), Settling)
+    assert not isinstance(Real(), Settling)
