@@ -21,6 +21,7 @@ SIMULATORS = Benchmark(
         "muons": "geant4_muons",
         "overhead": "geant4_overhead",
         "faults": "geant4_faults",
+        "pythia": "pythia_rate",
     },
     introduction="""# Simulators of the field in the loop: what must hold, and what was measured
 

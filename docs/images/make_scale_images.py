@@ -46,7 +46,7 @@ def main() -> None:
         values = [100 * max(0.0, one[part]) for one in cases.values()]
         right.barh(list(cases), values, left=edge, label=label)
         edge = [a + b for a, b in zip(edge, values, strict=True)]
-    right.set_xlim(80, 100)
+    right.set_xlim(0, 100)
     right.set_xlabel("time of machines [%]")
     right.invert_yaxis()
     right.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

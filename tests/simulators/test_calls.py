@@ -9,7 +9,7 @@ import torch
 
 from detopt.errors import ConfigError, SimulationError
 from detopt.simulators import FileFunction
-from detopt.simulators.caller import do, prepare
+from detopt.simulators.caller import do_all, prepare
 from detopt.simulators.calls import Call, perform
 
 CALL = Call({"gap": 0.5}, seed=7, n_events=3, units={"gap": "m"})
@@ -70,7 +70,8 @@ def test_an_unusable_file_is_refused(function, source, match):
 def test_a_process_says_plain_numbers():
     said = {"objective": np.array([1.0, 2.0]), "metrics": {"a": torch.tensor(3)}, "seed": 7}
     prepare(lambda design: said)
-    plain, cpu_s = do(CALL)
+    ((plain, cpu_s, wall_s),) = do_all([CALL])
     assert plain == {"objective": [1.0, 2.0], "metrics": {"a": 3}, "seed": 7}
     assert type(plain["objective"]) is list
     assert cpu_s >= 0
+    assert wall_s > 0

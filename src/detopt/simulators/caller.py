@@ -1,11 +1,13 @@
 """What a process does that only calls a program; nothing here imports torch."""
 
-__all__ = ["do", "prepare"]
+__all__ = ["Said", "do_all", "prepare"]
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from detopt.cpu import cpu_time
+from detopt.errors import SimulationError
 from detopt.simulators.calls import Call, perform
 
 _simulator: Callable[..., object] | None = None
@@ -17,16 +19,28 @@ def prepare(simulator: Callable[..., object]) -> None:
     _simulator = simulator
 
 
-def do(call: Call) -> tuple[object, float]:
-    """What the simulation says, as plain numbers, and the CPU time of the call [s].
+class Said(NamedTuple):
+    """What came of a call: plain numbers or an error, and the time it took [s]."""
 
-    Raises:
-        SimulationError: The call failed.
-    """
+    answer: object
+    cpu_s: float
+    wall_s: float
+
+
+def do_all(calls: Sequence[Call]) -> list[Said]:
+    """What the simulation says to each call."""
+    return [_do(call) for call in calls]
+
+
+def _do(call: Call) -> Said:
     assert _simulator is not None
-    begin = cpu_time()
-    said = perform(_simulator, call)
-    return _plain(said), cpu_time() - begin
+    begin, wall = cpu_time(), time.perf_counter()
+    answer: object
+    try:
+        answer = _plain(perform(_simulator, call))
+    except SimulationError as error:
+        answer = error
+    return Said(answer, cpu_time() - begin, time.perf_counter() - wall)
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,12 @@ def noisy(design, seed):
 def broken(design):
     raise RuntimeError("it broke")
 
+
+def picky(design):
+    if design["x"] > 0.6:
+        raise RuntimeError("too large")
+    return design["x"]
+
 """
 
 
@@ -46,8 +52,9 @@ def study(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
 
-    def make(function, name="run", **settings):
+    def make(function, name="run", on_failure="stop", **settings):
         options = {
+            "on_failure": on_failure,
             "program": str(program),
             "function": function,
             "parameters": [{"name": "x", "start": 0.5, "low": 0.0, "high": 1.0}],
@@ -114,3 +121,29 @@ def test_a_derivative_is_refused(study):
 def test_other_problems_get_their_own_processes(many):
     with make_executor(many.problem, ProblemRecipe("hump", {}, (), None), 2) as executor:
         assert type(executor) is ProcessExecutor
+
+
+def test_light_calls_travel_together_and_keep_their_bits(study):
+    problem = study("light").problem
+    theta = problem.space.theta(problem.space.start)
+    many = [Request(theta + i / 40, ("r", i)) for i in range(40)]
+    expected = [one.value for one in SerialExecutor(problem).evaluate(many, Seed(5))]
+    with CallExecutor(problem, 2) as executor:
+        assert executor._together(len(many)) == 1  # nothing is known of them yet
+        for _ in range(2):
+            found = [one.value for one in executor.evaluate(many, Seed(5))]
+            assert found == expected
+        assert executor._together(len(many)) == 5
+
+
+def test_a_call_that_fails_leaves_those_beside_it(study):
+    problem = study("picky", on_failure="skip").problem
+    theta = problem.space.theta(problem.space.start)
+    many = [Request(theta + i / 40, ("r", i)) for i in range(40)]
+    with CallExecutor(problem, 1) as executor:
+        executor._call_s = 0.001
+        first, second = (executor.evaluate(many, Seed(5)) for _ in range(2))
+    failures = ["too large" in one.failure for one in first]
+    assert 0 < sum(failures) < len(many)
+    assert failures == ["too large" in one.failure for one in second]
+    assert not any(one.failure for one, failed in zip(second, failures, strict=True) if not failed)

@@ -2,11 +2,11 @@
 
 __all__ = ["CallExecutor", "can_call"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 
@@ -18,10 +18,12 @@ from detopt.runtime.executors.pooled import PooledExecutor
 from detopt.runtime.executors.processes import WORKER_DIED, result_of
 from detopt.runtime.executors.work import Answer, DesignChunk, Work
 from detopt.simulators import Command, Container, FileFunction
-from detopt.simulators.caller import do, prepare
+from detopt.simulators.caller import Said, do_all, prepare
 from detopt.simulators.calls import Call
 from detopt.simulators.function import BlackBox, failed
 
+TOGETHER = 0.1  # s of calls that travel to a process together
+SHARES = 4  # at least, of a process in what is asked for at once
 LIGHT = (Command, Container, FileFunction)
 
 
@@ -33,7 +35,8 @@ def can_call(problem: Problem) -> TypeGuard[BlackBox]:
 class CallExecutor(PooledExecutor):
     """The calls of a black box, spread over processes that import nothing for them.
 
-    What a program is asked, and what its answer means, is computed in this process.
+    What a program is asked, and what its answer means, is computed in this process. Calls that
+    were seen to take little time travel together.
 
     Args:
         problem: The black box; its simulator is a program or a function of a file.
@@ -44,7 +47,8 @@ class CallExecutor(PooledExecutor):
 
     def __init__(self, problem: BlackBox, workers: int) -> None:
         super().__init__(problem)
-        self._box = problem
+        self._box, self._workers = problem, workers
+        self._call_s: float | None = None  # of the calls that were answered last
         self._pool = ProcessPoolExecutor(
             workers,
             mp_context=get_context("spawn"),
@@ -58,7 +62,23 @@ class CallExecutor(PooledExecutor):
         Raises:
             MethodError: Somebody wants a derivative.
         """
-        return [self._submit(self._call(piece)) for piece in work]
+        size = self._together(len(work))
+        pending: list[Pending] = []
+        for start in range(0, len(work), size):
+            calls = [self._call(piece) for piece in work[start : start + size]]
+            journey = self._submit(calls)
+            pending += [_Waiting(self._box, call, journey, i) for i, call in enumerate(calls)]
+        return pending
+
+    def _together(self, n: int) -> int:
+        """How many of `n` calls travel together."""
+        if self._call_s is None:
+            return 1
+        light = int(TOGETHER / max(self._call_s, 1e-6))
+        return max(1, min(light, n // (SHARES * self._workers)))
+
+    def _note(self, said: Sequence[Said]) -> None:
+        self._call_s = sum(one.wall_s for one in said) / len(said)
 
     def _call(self, work: Work) -> Call:
         chunk, box = work.chunk, self._box
@@ -71,9 +91,9 @@ class CallExecutor(PooledExecutor):
                 design = box.space.design(chunk.theta).to(box.dtype)
             return box.call(design, chunk.n_events, chunk.seed.generator())
 
-    def _submit(self, call: Call) -> "_Waiting":
+    def _submit(self, calls: list[Call]) -> "_Journey":
         try:
-            return _Waiting(self._box, call, self._pool.submit(do, call))
+            return _Journey(self._pool.submit(do_all, calls), len(calls), self._note)
         except BrokenProcessPool as error:
             raise DetoptError(WORKER_DIED) from error
 
@@ -82,27 +102,56 @@ class CallExecutor(PooledExecutor):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _Journey:
+    """Calls that are with a process together."""
+
+    def __init__(
+        self, future: "Future[list[Said]]", n_calls: int, note: Callable[[Sequence[Said]], None]
+    ) -> None:
+        self.future = future
+        self._n_wanted, self._note = n_calls, note
+        self._said: Sequence[Said] | None = None
+
+    def said(self, i: int) -> Said:
+        """Wait for the answer to one of them."""
+        if self._said is None:
+            self._said = result_of(self.future)
+            self._note(self._said)
+        return self._said[i]
+
+    def drop(self) -> None:
+        """One of them is not wanted any more."""
+        self._n_wanted -= 1
+        if self._n_wanted == 0:
+            self.future.cancel()
+
+
 class _Waiting(Pending):
     """What a program is going to say."""
 
-    def __init__(self, box: BlackBox, call: Call, future: "Future[Any]") -> None:
-        self._box, self._call, self._future = box, call, future
+    def __init__(self, box: BlackBox, call: Call, journey: _Journey, i: int) -> None:
+        self._box, self._call, self._journey, self._i = box, call, journey, i
         self._found: Answer | None = None
+        self._is_dropped = False
 
     def result(self) -> Answer:
         """Wait for it."""
         if self._found is None:
+            said = self._journey.said(self._i)
             try:
-                raw, cpu_s = result_of(self._future)
-                self._found = Answer(self._box.read(raw, self._call), None, cpu_s)
+                if isinstance(said.answer, SimulationError):
+                    raise said.answer
+                self._found = Answer(self._box.read(said.answer, self._call), None, said.cpu_s)
             except SimulationError as error:
                 raise failed(error, self._call) from error
         return self._found
 
     def done(self) -> bool:
         """Whether it is there."""
-        return self._future.done()
+        return self._journey.future.done()
 
     def cancel(self) -> None:
         """Drop it, unless a process is at it already."""
-        self._future.cancel()
+        if not self._is_dropped:
+            self._is_dropped = True
+            self._journey.drop()

@@ -189,12 +189,8 @@ class DaskExecutor(PooledExecutor):
         wanted = math.ceil(TASK_S / max(self._piece_s, 1e-6))
         return int(max(1, min(wanted, math.ceil(n_pieces / n_workers))))
 
-    def learn(self, answers: Sequence[Answer]) -> None:
-        """Remember how long pieces of work last."""
-        self._piece_s = sum(one.cpu_s for one in answers) / len(answers)
-
     def gather(self, future: Any) -> list[bytes]:
-        """What a task gave.
+        """What a task gave; how long its pieces of work took is remembered.
 
         Raises:
             DetoptError: It killed all its workers, or there is no scheduler any more.
@@ -202,7 +198,7 @@ class DaskExecutor(PooledExecutor):
         killed = self._distributed.scheduler.KilledWorker
         closed = (self._distributed.comm.CommClosedError, OSError, TimeoutError)
         try:
-            found: list[bytes] = future.result()
+            found, seconds = future.result()
         except killed as error:
             raise DetoptError(
                 f"A piece of work was lost with {self.options.retries + 1} workers, perhaps for "
@@ -212,7 +208,9 @@ class DaskExecutor(PooledExecutor):
             raise DetoptError(
                 f"The Dask scheduler is gone: {error}. Resume the study when it is there again."
             ) from error
-        return found
+        self._piece_s = seconds / len(found)
+        answers: list[bytes] = found
+        return answers
 
     def signal_worker(self, number: int) -> bool:
         """Send a signal to one of the workers."""
@@ -287,10 +285,7 @@ class _Waiting(Pending):
 
     def result(self) -> Answer:
         """Wait for it."""
-        found = decode_answer(self._batch.data()[self._index])
-        if self._index == 0:
-            self._batch.executor.learn([found])
-        return found
+        return decode_answer(self._batch.data()[self._index])
 
     def done(self) -> bool:
         """Whether it is there."""

@@ -2,6 +2,7 @@
 
 __all__ = ["Inputs", "do"]
 
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -33,13 +34,15 @@ class Inputs(WorkerPlugin):
         _inputs[self._study] = self._inputs
 
 
-def do(study: str, payloads: Sequence[bytes]) -> list[bytes]:
-    """Answers to some pieces of work."""
+def do(study: str, payloads: Sequence[bytes]) -> tuple[list[bytes], float]:
+    """Answers to some pieces of work, and the time that they took [s]."""
     from detopt.runtime.worker import make_problem  # which uses the executors
 
     if study not in _problems:
         _problems[study] = make_problem(_inputs[study])
-    return [_answer(_problems[study], payload) for payload in payloads]
+    begin = time.perf_counter()
+    answers = [_answer(_problems[study], payload) for payload in payloads]
+    return answers, time.perf_counter() - begin
 
 
 def _answer(problem: Problem, payload: bytes) -> bytes:

@@ -4,7 +4,7 @@ __all__ = ["EventList"]
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ DRAWS = ("with_replacement", "without_replacement", "by_weight")
 ListT = TypeVar("ListT", bound="Listed")
 
 
+@runtime_checkable
 class Listed(Protocol):
     """Events that can be picked by number; frozen dataclasses with a field `weight`."""
 

@@ -2,6 +2,11 @@
 
 __all__ = ["read_mcpl"]
 
+import contextlib
+import gzip
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +39,7 @@ def read_mcpl(path: str | Path, n_events: int | None = None) -> WeightedPrimarie
     package = require("mcpl", extra="events", purpose="Reading MCPL files")
     names = ("pdgcode", "ekin", "x", "y", "z", "ux", "uy", "uz", "time", "weight")
     columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    with opened(path, "MCPL") as file, package.MCPLFile(str(file)) as content:
+    with opened(path, "MCPL") as file, _plain(file) as name, package.MCPLFile(name) as content:
         n = content.nparticles if n_events is None else min(n_events, content.nparticles)
         if n == 0:
             raise SimulationError(f"The MCPL file {file} holds no particle.")
@@ -61,3 +66,16 @@ def read_mcpl(path: str | Path, n_events: int | None = None) -> WeightedPrimarie
         number = torch.from_numpy(whole["pdgcode"].astype(np.int64))
         listed = Primaries.of(number, real["ekin"] * GEV_PER_MEV, position, direction, range(n))
         return WeightedPrimaries.weighted(listed, real["time"] * S_PER_MS, real["weight"])
+
+
+@contextlib.contextmanager
+def _plain(file: Path) -> Iterator[str]:
+    """Name of the file, unpacked: the package leaves packed ones open."""
+    if file.suffix != ".gz":
+        yield str(file)
+        return
+    with tempfile.TemporaryDirectory(prefix="detopt-mcpl-") as folder:
+        path = Path(folder) / "unpacked.mcpl"
+        with gzip.open(file) as packed, path.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        yield str(path)

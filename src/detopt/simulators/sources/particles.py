@@ -146,7 +146,8 @@ class Particles:
     def mass(self) -> Float[Tensor, " n"]:
         r"""Mass :math:`\sqrt{\max(E^2 - p^2, 0)}` of each particle [GeV]."""
         energy, three = self.momentum[:, 0], self.momentum[:, 1:].norm(dim=1)
-        return ((energy - three) * (energy + three)).clamp(min=0.0).sqrt()
+        squared: Tensor = (energy - three) * (energy + three)
+        return squared.clamp(min=0.0).sqrt()
 
     @property
     def kinetic_energy(self) -> Float[Tensor, " n"]:

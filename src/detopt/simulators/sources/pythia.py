@@ -19,7 +19,7 @@ from detopt.simulators.files import Limits
 from detopt.simulators.sources.particles import FINAL, Particles
 from detopt.simulators.sources.pythia_process import PythiaProcess
 
-BLOCK = 100  # events
+BLOCK = 500  # events; handing over a block costs some 7 ms beside what each event costs
 SEEDS = 900_000_000  # the largest seed that Pythia takes
 DECAYED, BEAM = 2, 4  # statuses as in HepMC
 BEAM_CODE = 12  # of Pythia, for a beam particle

@@ -3,6 +3,7 @@
 __all__ = ["PythiaProcess"]
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -116,6 +117,8 @@ class PythiaProcess:
     def _start(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="detopt-pythia-")
         self._answers, child = os.pipe()
+        with contextlib.suppress(AttributeError, OSError):  # Linux alone can make a pipe larger
+            fcntl.fcntl(child, fcntl.F_SETPIPE_SZ, READ)
         words = [self.python, str(WORKER), str(child)]
         if self.limits.memory is not None:
             size = str(int(self.limits.memory * GIGABYTE))

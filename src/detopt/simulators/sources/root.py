@@ -163,6 +163,11 @@ def read_gst(path: str | Path, tree: str = "gst", n_events: int | None = None) -
 def _tree(path: str | Path, tree: str) -> Iterator[Any]:
     package = require("uproot", extra="events", purpose="Reading ROOT files")
     with opened(path, "ROOT") as file, package.open(file) as content:
+        if content.file.fEND > file.stat().st_size:
+            raise SimulationError(
+                f"The ROOT file {file} is incomplete: {file.stat().st_size} of "
+                f"{content.file.fEND} bytes. Copy it again, or let its program close it."
+            )
         known = [one.partition(";")[0] for one in content.keys()]  # noqa: SIM118 (no mapping)
         if tree not in known:
             raise NotFoundError(

@@ -1,0 +1,138 @@
+"""Events of Pythia 8 from a process of its own: physics, seeds, and faults."""
+
+import importlib.util
+import os
+import signal
+import sys
+
+import pytest
+import torch
+
+from detopt.errors import (
+    ConfigError,
+    DomainError,
+    MissingExtraError,
+    NotFoundError,
+    SimulationError,
+)
+from detopt.simulators.files import Limits
+from detopt.simulators.sources import Pythia
+
+SETTINGS = [
+    "! electrons and positrons at the Z",
+    "Beams:idA = 11",
+    "Beams:idB = -11",
+    "Beams:eCM = 91.2",
+    "PDF:lepton = off",
+    "WeakSingleBoson:ffbar2gmZ = on",
+    "23:onMode = off",
+    "23:onIfAny = 13",
+]
+
+needs_pythia = pytest.mark.skipif(
+    importlib.util.find_spec("pythia8mc") is None, reason="pythia8mc is not installed"
+)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def pythia(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pythia") / "z.cmnd"
+    path.write_text("\n".join(SETTINGS))
+    source = Pythia(path, block=7)
+    yield source
+    source.close()
+
+
+@needs_pythia
+def test_energy_and_momentum_are_those_of_the_beams(pythia):
+    events = pythia(30, seeded(1), torch.float64)
+    assert events.n_events == 30
+    assert set(events.status.tolist()) == {1}
+    expected = torch.tensor([91.2, 0.0, 0.0, 0.0], dtype=torch.float64).expand(30, 4)
+    torch.testing.assert_close(events.total, expected, rtol=0, atol=1e-6)
+    muons = torch.bincount(events.event[events.pdg.abs() == 13], minlength=30)
+    assert muons.min() >= 2
+    assert events.weight.tolist() == [1.0] * 30
+
+
+@needs_pythia
+def test_the_seed_alone_decides(pythia):
+    first = pythia(10, seeded(1), torch.float64)
+    other = pythia(10, seeded(2), torch.float64)
+    again = pythia(10, seeded(1), torch.float64)
+    torch.testing.assert_close(first.momentum, again.momentum, rtol=0, atol=0)
+    assert first.momentum.shape != other.momentum.shape or not torch.equal(
+        first.momentum, other.momentum
+    )
+    fresh = Pythia(SETTINGS, block=4)(10, seeded(1), torch.float64)
+    torch.testing.assert_close(first.momentum, fresh.momentum, rtol=0, atol=0)
+
+
+@needs_pythia
+def test_all_particles_have_beams_and_places():
+    settings = [*SETTINGS[:-1], "23:onIfAny = 5"]
+    events = Pythia(settings, final_only=False)(5, seeded(3), torch.float64)
+    assert set(events.status.tolist()) == {1, 2, 4}
+    assert bool((events.status == 4).sum() == 10)
+    far = events.vertex[:, 1:].norm(dim=1)
+    assert 1e-6 < far.max() < 1e3  # m; hadrons with b quarks fly millimetres
+    light = events.vertex[:, 0] * 299_792_458.0
+    assert bool((light >= far * (1 - 1e-9) - 1e-12).all())
+
+
+@needs_pythia
+def test_a_killed_process_is_an_error_and_another_one_starts(pythia):
+    pythia(2, seeded(1), torch.float64)
+    os.kill(pythia._process._process.pid, signal.SIGKILL)
+    with pytest.raises(SimulationError, match=r"with seed \d+ behind event 0"):
+        pythia(2, seeded(1), torch.float64)
+    assert pythia(2, seeded(1), torch.float64).n_events == 2
+
+
+@needs_pythia
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (["Beam:eCM = 3"], "does not know the setting 'Beam:eCM = 3'"),
+        (["Beams:eCM = 0.001", "HardQCD:all = on"], "refuses the settings"),
+    ],
+)
+def test_settings_that_pythia_refuses_are_named(settings, match):
+    with pytest.raises(ConfigError, match=match):
+        Pythia(settings)(1, seeded(1), torch.float64)
+
+
+def test_time_is_limited(tmp_path):
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\necho still thinking\nexec sleep 60\n")
+    slow.chmod(0o755)
+    source = Pythia(SETTINGS, python=slow, limits=Limits(timeout=0.5))
+    with pytest.raises(SimulationError, match=r"longer than 0\.5 s.*still thinking"):
+        source(1, seeded(1), torch.float64)
+
+
+def test_an_interpreter_without_pythia_is_named(tmp_path):
+    bare = tmp_path / "python"
+    code = "import sys; sys.modules['pythia8mc'] = None; sys.argv = sys.argv[1:]; import runpy; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(MissingExtraError, match=r"detopt\[pythia\]"):
+        Pythia(SETTINGS, python=bare)(1, seeded(1), torch.float64)
+
+
+def test_other_misuse_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match="no file of settings"):
+        Pythia(tmp_path / "none.cmnd")
+    with pytest.raises(NotFoundError, match="no Python interpreter"):
+        Pythia(SETTINGS, python=tmp_path / "python")
+    with pytest.raises(ConfigError, match="list of lines"):
+        Pythia("Beams:eCM = 91.2")
+    with pytest.raises(DomainError, match="`block` must be > 0"):
+        Pythia(SETTINGS, block=0)
+    with pytest.raises(DomainError, match="`n_events` must be > 0"):
+        Pythia(SETTINGS)(0, seeded(1), torch.float64)
