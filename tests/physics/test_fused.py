@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detopt.physics import materials, photons, straggling
+from detopt.physics import materials, photons, scattering, straggling
 from detopt.physics._boxes import cross_box
 from detopt.physics._fused import fused
 
@@ -145,3 +145,15 @@ def test_processes_in_single_precision_add_up():
     energy = torch.logspace(-5, 1, 101)
     total = photons.interactions(materials.get("NaI"), energy).total
     torch.testing.assert_close(total, photons.mass_attenuation("NaI", energy), rtol=2e-5, atol=0)
+
+
+def test_variances_of_many_steps_are_those_of_few(rng):
+    numbers = 0.1 + torch.rand(4, 100_001, generator=rng, dtype=torch.float64)
+    many, few = (x.clone().requires_grad_() for x in (numbers, numbers[:, -3:]))
+    variances = [scattering.highland_variance(*x) for x in (many, few)]
+    torch.testing.assert_close(variances[0][-3:], variances[1], rtol=1e-12, atol=0.0)
+    slopes = [
+        torch.autograd.grad(v[-3:].sum(), x)[0][:, -3:]
+        for v, x in zip(variances, (many, few), strict=True)
+    ]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=0.0)

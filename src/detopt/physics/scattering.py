@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from detopt.physics._domain import require_charge, require_not_negative, require_positive
-from detopt.physics._fused import Partials, fused
+from detopt.physics._fused import BLOCK, Partials, fused
 from detopt.physics._tensors import Values, as_tensors
 from detopt.physics.moliere import collision_count, lynch_dahl_angle, moliere_deviate
 
@@ -137,10 +137,12 @@ def highland_variance(
     thickness, total_thickness, momentum, beta = as_tensors(
         thickness, total_thickness, momentum, beta
     )
-    bracket = _highland_bracket(total_thickness / beta.square(), charge)
-    width = bracket / (beta * momentum)
-
-    return thickness * width.square() * (HIGHLAND_SCALE * charge) ** 2
+    arguments = thickness, total_thickness, momentum, beta
+    plain = functools.partial(_plain_variance, charge)
+    if thickness.numel() <= BLOCK or len({x.shape for x in arguments}) > 1:
+        return plain(*arguments)
+    together = functools.partial(_variance_and_slopes, charge)
+    return fused(together, plain, *arguments, store=False)
 
 
 def scattering_covariance(path: Values, angle: Values) -> Float[Tensor, "*batch 2 2"]:
@@ -286,6 +288,40 @@ def _highland_and_slopes(
         (per_reduced / radiation_length).neg_(),
         (angle / momentum).neg_(),
         (per_reduced / beta).mul_(-2),
+    )
+
+
+def _plain_variance(
+    charge: int, thickness: Tensor, total_thickness: Tensor, momentum: Tensor, beta: Tensor
+) -> Tensor:
+    bracket = _highland_bracket(total_thickness / beta.square(), charge)
+    width = bracket / (beta * momentum)
+    return thickness * width.square() * (HIGHLAND_SCALE * charge) ** 2
+
+
+def _variance_and_slopes(
+    charge: int,
+    needs_slopes: bool,
+    thickness: Tensor,
+    total_thickness: Tensor,
+    momentum: Tensor,
+    beta: Tensor,
+) -> Partials:
+    """The variance of a step and its partial derivatives, in place in few temporaries."""
+    reduced = beta.square().reciprocal_().mul_(total_thickness)
+    bracket = _highland_bracket(reduced, charge)
+    width = torch.mul(beta, momentum, out=reduced).reciprocal_().mul_(bracket)
+    per_thickness = width.square_().mul_((HIGHLAND_SCALE * charge) ** 2)
+    variance = per_thickness * thickness
+    if not needs_slopes:
+        return variance, ()
+    share = bracket.reciprocal_().mul_(2 * HIGHLAND_LOG)
+    per_logarithm = share * variance
+    return variance, (
+        per_thickness,
+        per_logarithm / total_thickness,
+        (variance / momentum).mul_(-2),
+        per_logarithm.add_(variance).div_(beta).mul_(-2),
     )
 
 
