@@ -22,7 +22,7 @@ FILES = {
 COMMANDS = [
     # commands and names
     ("nonsense", "No such command"),
-    ("run", "Missing argument"),
+    ("run", "Name a use case"),
     ("run hump --ruonds 3", "No such option"),
     ("run hump --rounds many", "--rounds"),
     ("run hump --rounds 0", "rounds"),

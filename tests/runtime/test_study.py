@@ -25,6 +25,7 @@ from detopt.random import Seed
 from detopt.reports import write_report
 from detopt.runtime import RunStore, Study, StudyConfig, load_result
 from detopt.runtime.executors import ProblemRecipe, ProcessExecutor, SerialExecutor
+from detopt.runtime.storage import Artifacts
 
 TIMES = {"wall_s", "cpu_s"}
 OPTIONS = {"cma": {"population": 4}, "lbfgsb": {}}
@@ -406,8 +407,11 @@ def test_damaged_result_is_refused(make, text):
 def test_old_checkpoints_are_removed_and_rounds_stay(make):
     study = make()
     study.run()
+    states = {study.store.store.state_digest(study.store.id, back) for back in (0, 1)}
+    others = {one.digest for one in Artifacts(study.store.store).list(study.store.id)}
     kept = {path.name for path in study.store.folder.glob("blobs/*/*")}
-    assert kept == {study.store.store.state_digest(study.store.id, back) for back in (0, 1)}
+    assert len(states) == 2
+    assert kept == states | others
     assert [record.number for record in study.store.rounds()] == list(range(6))
 
 

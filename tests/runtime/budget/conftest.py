@@ -1,4 +1,4 @@
-"""A ledger in memory, whose clock is set by hand."""
+"""A ledger in a file, which threads share, whose clock is set by hand."""
 
 import pytest
 
@@ -24,7 +24,9 @@ def clock():
 
 @pytest.fixture
 def store(tmp_path, clock):
-    store = Store(Database("sqlite://", clock=clock), BlobStore(tmp_path / "blobs"))
+    store = Store(
+        Database(f"sqlite:///{tmp_path}/rows.db", clock=clock), BlobStore(tmp_path / "blobs")
+    )
     store.database.upgrade()
     store.add_study("study", "f" * 64, {})
     for run in RUNS:

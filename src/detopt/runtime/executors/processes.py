@@ -15,7 +15,14 @@ from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
 from detopt.runtime.executors.base import Capabilities, Pending, ProblemRecipe
 from detopt.runtime.executors.pooled import PooledExecutor
-from detopt.runtime.executors.work import Answer, Work, answer, decode_work, encode_work
+from detopt.runtime.executors.work import (
+    Answer,
+    Work,
+    answer,
+    decode_work,
+    encode_work,
+    make_summary,
+)
 from detopt.runtime.storage.encoding import decode, encode
 
 WORKER_DIED = (
@@ -37,19 +44,21 @@ def worker_problem() -> Problem:
     return _worker_problem
 
 
-def _answer(work: bytes) -> tuple[type[Summary] | None, bytes]:
-    """An answer without tensors: handing those over costs as much as a light simulation."""
+def _answer(work: bytes) -> "tuple[type[Summary], bytes] | Answer":
+    """An answer, without tensors where it can: handing those over costs as much as light work."""
     found = answer(worker_problem(), decode_work(work))
     summary = found.summary
-    tensors = None if summary is None else summary.tensors()
-    kind = None if summary is None else type(summary)
-    return kind, encode([tensors, found.gradient, found.cpu_s])
+    if summary is None or type(summary).tensors is not Summary.tensors:
+        return found
+    return type(summary), encode([summary.tensors(), found.gradient, found.cpu_s])
 
 
-def _read(kind: type[Summary] | None, data: bytes) -> Answer:
+def _read(found: "tuple[type[Summary], bytes] | Answer") -> Answer:
+    if isinstance(found, Answer):
+        return found
+    kind, data = found
     tensors, gradient, cpu_s = decode(data)
-    summary = None if kind is None else kind(*tensors)
-    return Answer(summary, gradient, cpu_s)
+    return Answer(make_summary(kind, tensors), gradient, cpu_s)
 
 
 class ProcessExecutor(PooledExecutor):
@@ -98,7 +107,7 @@ class _Waiting(Pending):
     def result(self) -> Answer:
         """Wait for it."""
         if self._found is None:
-            self._found = _read(*result_of(self._future))
+            self._found = _read(result_of(self._future))
         return self._found
 
     def done(self) -> bool:

@@ -14,12 +14,13 @@ __all__ = [
     "encode_answer",
     "encode_failure",
     "encode_work",
+    "make_summary",
     "read_summary",
     "summary_value",
 ]
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +145,13 @@ def read_summary(value: Mapping[str, Any]) -> Summary | None:
     if value["kind"] is None:
         return None
     kind = next(k for k in _kinds(Summary) if _name(k) == value["kind"])
+    return make_summary(kind, value["summary"])
+
+
+def make_summary(kind: type[Summary], tensors: Sequence[Tensor]) -> Summary:
+    """A summary of that kind from its fields, in order."""
     names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**dict(zip(names, value["summary"], strict=True)))
+    return kind(**dict(zip(names, tensors, strict=True)))
 
 
 def encode_failure(error: SimulationError) -> bytes:

@@ -40,14 +40,14 @@ class Listed(Protocol):
 class EventList(Source[ListT]):
     r"""Draws events from a list, such as what a file holds.
 
-    ======================  ==========================================  ==========================
+    ======================  ==========================================  ===========================
     draw                    which events                                their weights
-    ======================  ==========================================  ==========================
+    ======================  ==========================================  ===========================
     `with_replacement`      each with the same probability              as listed
     `without_replacement`   a random order; the whole list before any   as listed
                             event comes again
-    `by_weight`             in proportion to :math:`|w|`                :math:`\pm` mean of |w|
-    ======================  ==========================================  ==========================
+    `by_weight`             in proportion to :math:`|w|`                mean of :math:`|w|`, signed
+    ======================  ==========================================  ===========================
 
     The mean of weight times any quantity over drawn events is in all three, on average, that over
     the list.
