@@ -1,5 +1,7 @@
 """Reservations, charges and lines of a budget."""
 
+import itertools
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from detopt.runtime.budget.history import charged, lines, past
 from detopt.runtime.budget.spending import Piece
 
 LEASE = 600.0
+NUMBERS = itertools.count()
 
 
 def hours(cpu, money=0.0):
@@ -172,14 +175,14 @@ def test_an_estimate_is_the_margin_over_the_largest():
     limit=st.floats(0.5, 20.0),
 )
 def test_the_sums_are_those_of_the_lines_and_within_the_limit(store, clock, steps, limit):
-    account = BudgetLedger(store.database, f"budget-{clock.now}-{limit}-{steps}"[:200])
+    account = BudgetLedger(store.database, f"budget-{next(NUMBERS)}")
     account.open(Limits())
     account.change_limits(Limits(cpu_h=limit))
     running = []
     for i, (what, size) in enumerate(steps):
         if what == "reserve":
             try:
-                running.append(reserve(account, f"{account.name[:150]}{i}", hours(size)))
+                running.append(reserve(account, f"{account.name}-{i}", hours(size)))
             except BudgetError:
                 assert account.state().left["cpu_h"] < size
         elif what == "lose":

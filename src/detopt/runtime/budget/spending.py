@@ -69,7 +69,10 @@ class Piece:
         share = self.share(used)
         if share < ENLARGE:
             return True
-        larger = self.ledger.enlarge(self.held, (self.held.amounts, self._step))
+        sizes = [self.held.amounts, self._step]
+        if share >= 1:  # more than one step since the last look: catch up
+            sizes = [used + used, used, *sizes]
+        larger = self.ledger.enlarge(self.held, sizes)
         if larger is not None:
             self.held = larger
         return self.share(used) < STOP
