@@ -50,6 +50,7 @@ PARTS = (  # modules of `scanner` with `run(quick)` and `rows(result)`
     "industry",
     "absorption",
     "arrangement",
+    "realism",
 )
 RESULTS = BENCHMARKS / "results" / "muon_scanner.json"
 

@@ -209,7 +209,7 @@ def test_expected_and_random_densities_agree():
 def test_baselines_cost_as_much_as_the_start():
     problem = build(CONFIG)
     for design in (problem.space.start, *problem.baselines.values()):
-        assert float(problem.cost(design)) == pytest.approx(CONFIG.budget)
+        assert float(problem.cost(design)) == pytest.approx(make_target(CONFIG).budget)
 
 
 def test_more_money_misses_less():

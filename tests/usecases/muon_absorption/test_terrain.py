@@ -169,3 +169,30 @@ def test_cavities_that_do_not_fit_are_refused():
     target = make_target(Config(radius=(60.0, 80.0)))
     with pytest.raises(ConfigError, match="do not fit"):
         CavityPrior(target, 1.5, 4)
+
+
+@pytest.mark.parametrize("name", ["hill", "volcano", "building"])
+def test_sectors_share_the_mass_of_the_target(name):
+    terrain = make_target(Config(target=name)).terrain
+    mass = terrain.sector_masses((4, 4, 3))
+    assert mass.shape == (48,)
+    assert float(mass.sum()) == pytest.approx(1.0)
+    levels = mass.reshape(4, 4, 3).sum(dim=(0, 1))
+    assert levels[0] > levels[2]  # less rock at the top
+    corners = mass.reshape(4, 4, 3)[::3, ::3, 2]
+    assert float(corners.max()) < 0.005  # nothing above the corners
+
+
+def test_one_layer_of_voxels_has_the_masses_of_its_densities():
+    voxels = torch.ones(2, 2, 2, dtype=torch.float64)
+    voxels[1] = 3.0
+    terrain = Terrain((-1.0, -1.0, 0.0), (1.0, 1.0, 2.0), None, voxels, 1.0, "standard_rock")
+    mass = terrain.sector_masses((2, 1, 1))
+    # hat functions 1 - u and u over u in [0, 1], with the densities 1 and 3 on the halves
+    assert mass.tolist() == pytest.approx([(3 / 8 + 3 / 8) / 2, (1 / 8 + 9 / 8) / 2], abs=1e-3)
+
+
+def test_flat_terrain_is_refused():
+    terrain = Terrain((-1.0, -1.0, 0.0), (1.0, 1.0, 2.0), torch.ones(3, 3), None, 1.0, "water")
+    with pytest.raises(DomainError, match="flat"):
+        _ = terrain.target

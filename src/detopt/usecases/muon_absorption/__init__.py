@@ -45,7 +45,6 @@ from detopt.usecases.muon_absorption.density_task import (
 from detopt.usecases.muon_absorption.space import baselines, design_space, view
 from detopt.usecases.muon_absorption.targets import Target, make_target
 from detopt.usecases.muon_absorption.telescope import cost
-from detopt.usecases.muon_absorption.terrain import Terrain
 
 RECOMMENDED = {
     "rounds": 150,
@@ -95,7 +94,7 @@ def build(config: Config) -> Pipeline:
         )
 
     if config.task == "density":
-        soft, hard = _density_stages(config, target.terrain)
+        soft, hard = _density_stages(config, target)
     else:
         library = source(config.n_templates, Seed("templates").generator(), torch.float64)
         soft, hard = _cavity_stages(config, target, library)
@@ -120,9 +119,9 @@ def _cavity_stages(config: Config, target: Target, library: Cavities) -> tuple[S
     )
 
 
-def _density_stages(config: Config, terrain: Terrain) -> tuple[Stages, Stages]:
+def _density_stages(config: Config, target: Target) -> tuple[Stages, Stages]:
     """Stages with expected and with random counts."""
-    expected, random = (CountSectors(config, terrain, random=random) for random in (False, True))
+    expected, random = (CountSectors(config, target, random=random) for random in (False, True))
     return (
         (expected, ExpectedDensities(config), KeepErrors(), DensityError()),
         (random, FittedDensities(config), KeepErrors(), DensityError()),

@@ -27,7 +27,6 @@ from detopt.usecases.muon_absorption.targets import Target
 from detopt.usecases.muon_absorption.telescope import Telescopes, place_telescopes
 from detopt.usecases.muon_absorption.terrain import GRAMS_PER_METRE
 
-WIDTHS = 2.0  # radii of the largest cavity: less rock than that hides none that is covered
 TINY = 1e-6  # square of a significance, or muons, that are as good as none
 
 
@@ -75,7 +74,7 @@ class _Model:
         self.library = library
         self.density = target.terrain.mean_density
         self.scale = GRAMS_PER_METRE * self.density * target.radius[1]
-        self.least = WIDTHS * self.scale
+        self.least = target.least_grammage
 
     def excess(
         self, telescopes: Telescopes, bins: Bins, cavities: Cavities

@@ -66,7 +66,11 @@ class Config(BaseModel):
         0.5, gt=0, description="Energy after which the soft muons fall by 1/e [GeV]"
     )
 
-    budget: Number = Field(40.0, gt=0, description="Money for all telescopes and their time [k]")
+    budget: Number | None = Field(
+        None,
+        gt=0,
+        description="Money for telescopes and their time [k]; null: the target's own",
+    )
     plane_price: Number = Field(3.0, gt=0, description="Of a square metre of a plane [k]")
     channel_price: Number = Field(0.02, ge=0, description="Of a channel, both coordinates [k]")
     day_price: Number = Field(0.15, gt=0, description="Of a day of running a telescope [k]")

@@ -6,6 +6,9 @@ prior of the width :math:`\tau` the covariance of a linear fit is
 
 .. math::
     V = \left(G^T W G + \tau^{-2}\right)^{-1}, \qquad W^{-1} = \lambda + (\epsilon\lambda)^2
+
+Directions close to the skyline are not used, where the counts are known worst. Sectors count by
+their share of the target's mass: one that holds no rock does not count.
 """
 
 __all__ = [
@@ -28,8 +31,8 @@ from detopt.pipeline import Analysis, Objective, Outcome, Reconstruction, Simula
 from detopt.usecases.muon_absorption.cavities import Cavities
 from detopt.usecases.muon_absorption.config import Config
 from detopt.usecases.muon_absorption.counts import angular_bins, drawn_bins
+from detopt.usecases.muon_absorption.targets import Target
 from detopt.usecases.muon_absorption.telescope import place_telescopes
-from detopt.usecases.muon_absorption.terrain import Terrain
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Sectors:
         mean: Expected muons at the mean density.
         slope: Their change for a unit of each deviation.
         true: Deviations.
+        mass: Share of each sector in the target's mass.
     """
 
     counts: Float[Tensor, "n bins"]
     mean: Float[Tensor, " bins"]
     slope: Float[Tensor, "bins sectors"]
     true: Float[Tensor, "n sectors"]
+    mass: Float[Tensor, " sectors"]
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,26 @@ class CountSectors(Simulator[Cavities, Sectors]):
 
     Args:
         config: Options.
-        terrain: What muons cross.
+        target: What muons cross.
         random: Whether counts are drawn, with sharp edges of the acceptance; else expected ones.
     """
 
-    def __init__(self, config: Config, terrain: Terrain, *, random: bool) -> None:
+    def __init__(self, config: Config, target: Target, *, random: bool) -> None:
         super().__init__()
         self.config = config
-        self.terrain = terrain
+        self.terrain = target.terrain
+        self.least = target.least_grammage
         self.random = random
+        self.mass = target.terrain.sector_masses(config.sectors)
 
     def forward(self, events: Cavities, design: Design, rng: torch.Generator) -> Sectors:
         """Counts of each target."""
         config, terrain = self.config, self.terrain
         telescopes = place_telescopes(config, terrain, design)
         if self.random:
-            bins = drawn_bins(config, terrain, telescopes, rng)
+            bins = drawn_bins(config, terrain, telescopes, rng, self.least)
         else:
-            bins = angular_bins(config, terrain, telescopes)
+            bins = angular_bins(config, terrain, telescopes, self.least)
         origin = telescopes.place[:, None, None]
         place, grammage = terrain.steps(origin, bins.rays, config.n_steps)
         x, y, z = terrain.sector_weights(place, config.sectors)
@@ -86,13 +93,14 @@ class CountSectors(Simulator[Cavities, Sectors]):
         slope = bins.change(share).flatten(0, 1)
         mean = bins.expected().flatten()
         true = config.sector_spread * events.densities
+        mass = self.mass.to(mean)
         if not self.random:
-            return Sectors(mean.expand(len(true), -1), mean, slope, true)
+            return Sectors(mean.expand(len(true), -1), mean, slope, true, mass)
         denser = torch.einsum("tbrs,ns->ntbr", share, true)
         expected = bins.expected(-denser).flatten(1)
         normal = torch.randn(expected.shape, generator=rng, dtype=expected.dtype)
         shifted = expected * torch.exp(config.systematic * normal - config.systematic**2 / 2)
-        return Sectors(torch.poisson(shifted, generator=rng), mean, slope, true)
+        return Sectors(torch.poisson(shifted, generator=rng), mean, slope, true, mass)
 
 
 class ExpectedDensities(Reconstruction[Sectors, SquaredErrors]):
@@ -107,9 +115,10 @@ class ExpectedDensities(Reconstruction[Sectors, SquaredErrors]):
         self.config = config
 
     def forward(self, readout: Sectors, design: Design) -> SquaredErrors:  # noqa: ARG002
-        """Mean variance of the sectors, the same for all targets."""
+        """Mean variance of the sectors by mass, the same for all targets."""
         covariance, _ = _fit(readout, self.config)
-        return SquaredErrors(covariance.diagonal().mean().expand(len(readout.true)))
+        error = covariance.diagonal() @ readout.mass
+        return SquaredErrors(error.expand(len(readout.true)))
 
 
 class FittedDensities(Reconstruction[Sectors, SquaredErrors]):
@@ -124,10 +133,10 @@ class FittedDensities(Reconstruction[Sectors, SquaredErrors]):
         self.config = config
 
     def forward(self, readout: Sectors, design: Design) -> SquaredErrors:  # noqa: ARG002
-        """Mean square of the error of the sectors of each target."""
+        """Mean square of the error of the sectors by mass, of each target."""
         covariance, weighted = _fit(readout, self.config)
         found = (readout.counts - readout.mean) @ (weighted @ covariance)
-        return SquaredErrors((found - readout.true).square().mean(dim=-1))
+        return SquaredErrors((found - readout.true).square() @ readout.mass)
 
 
 def _fit(
@@ -149,8 +158,8 @@ class KeepErrors(Analysis[SquaredErrors, Cavities, SquaredErrors]):
 
 
 class DensityError(Objective[SquaredErrors]):
-    """Root mean square of the relative error of the density of a sector."""
+    """Root mean square of the relative error of the density of a sector, weighted by its mass."""
 
     def forward(self, summary: SquaredErrors, design: Design) -> Outcome:
-        """Over all sectors and targets."""
+        """Over all sectors, by mass, and all targets."""
         return Outcome(summary.error.mean().sqrt(), cost=design["money"].sum())

@@ -78,8 +78,8 @@ def design_space(config: Config, target: Target) -> DesignSpace:
         ),
         Continuous(
             "money",
-            [[config.budget / (3 * n)] * 3] * n,
-            FixedSum(config.budget, SMALLEST_SHARE * config.budget),
+            [[target.budget / (3 * n)] * 3] * n,
+            FixedSum(target.budget, SMALLEST_SHARE * target.budget),
             "k",
             "size",
             "Money for planes, running time and absorber wall of each telescope",
@@ -116,7 +116,7 @@ def baselines(config: Config, target: Target, space: DesignSpace) -> Mapping[str
             "elevation": [_sight(config, target, distance)] * n,
             "spacing": [USUAL_SPACING] * n,
             "pitch": [config.pitch] * n,
-            "money": [_usual_money(config)] * n,
+            "money": [_usual_money(config, target.budget / n)] * n,
         }
         tensors = {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
         return Design({**space.start, **tensors})
@@ -127,9 +127,8 @@ def baselines(config: Config, target: Target, space: DesignSpace) -> Mapping[str
     }
 
 
-def _usual_money(config: Config) -> list[float]:
+def _usual_money(config: Config, budget: float) -> list[float]:
     """60 days and a wall of 10 cm, if that leaves half of the money for the planes."""
-    budget = config.budget / config.n_telescopes
     unit = money(config, 1.0, 0.0, USUAL_WALL, config.pitch)
     running = min(USUAL_DAYS * config.day_price, budget / 3)
     planes = (budget - running) * unit[0] / (unit[0] + unit[2])

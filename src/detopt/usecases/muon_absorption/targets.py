@@ -12,11 +12,13 @@ from torch import Tensor
 from detopt.errors import ConfigError, DetoptError
 from detopt.physics import materials
 from detopt.usecases.muon_absorption.config import Config
-from detopt.usecases.muon_absorption.terrain import Terrain
+from detopt.usecases.muon_absorption.terrain import GRAMS_PER_METRE, Terrain
 
 N_NODES = 121  # of a generated elevation grid, in x and in y
-BUILDING = (60, 40, 20)  # voxels
-WALL, FLOOR = 0.35, 0.15  # shares of solid matter in a building's walls and in its rooms
+BUILDING = (80, 60, 36)  # voxels of half a metre
+STEPS = 5  # of a building
+WIDTHS = 2.0  # radii of the largest cavity: less rock than that hides none that is covered
+MASONRY = 0.85  # share of stone; the rest are joints
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,18 @@ class Target:
         terrain: What muons cross.
         radius: Smallest and largest radius of a cavity [m].
         distance: Nearest and farthest place of a telescope from the target's middle [m].
+        budget: Money for all telescopes and their time [k].
     """
 
     terrain: Terrain
     radius: tuple[float, float]
     distance: tuple[float, float]
+    budget: float = 40.0
+
+    @property
+    def least_grammage(self) -> float:
+        """Matter on a ray below which it belongs to the skyline and is not used [g/cm2]."""
+        return WIDTHS * GRAMS_PER_METRE * self.terrain.mean_density * self.radius[1]
 
 
 def make_target(config: Config) -> Target:
@@ -49,10 +58,15 @@ def make_target(config: Config) -> Target:
     elif config.target == "hill":
         found = Target(_hill(density, config.material), (6.0, 12.0), (150.0, 350.0))
     elif config.target == "volcano":
-        found = Target(_volcano(density, config.material), (30.0, 60.0), (700.0, 1600.0))
+        found = Target(_volcano(density, config.material), (30.0, 60.0), (700.0, 1600.0), 400.0)
     else:
         found = Target(_building(density, config.material), (1.0, 2.0), (18.0, 60.0))
-    return Target(found.terrain, config.radius or found.radius, config.distance or found.distance)
+    return Target(
+        found.terrain,
+        config.radius or found.radius,
+        config.distance or found.distance,
+        config.budget or found.budget,
+    )
 
 
 def _grid(half: float) -> tuple[Tensor, Tensor]:
@@ -83,13 +97,15 @@ def _volcano(density: float, material: str) -> Terrain:
 
 
 def _building(density: float, material: str) -> Terrain:
-    """A block of 30 x 20 x 12 m with thick walls and floors, in voxels of density."""
+    """A stepped tomb of masonry, 30 x 20 x 15 m, in voxels of density."""
     nx, ny, nz = BUILDING
-    voxels = torch.zeros(nx + 20, ny + 20, nz, dtype=torch.float64)
-    block = torch.full((nx, ny, nz), FLOOR * density, dtype=torch.float64)
-    block[::12] = block[:, ::10] = block[:, :, ::6] = WALL * density
-    voxels[10:-10, 10:-10, : nz - 4] = block[:, :, : nz - 4]
-    low, high = (-20.0, -15.0, 0.0), (20.0, 15.0, 0.5 * nz)
+    voxels = torch.zeros(nx, ny, nz, dtype=torch.float64)
+    for step in range(STEPS):
+        inset = 10 + 4 * step
+        voxels[inset : nx - inset, inset : ny - inset, 6 * step : 6 * (step + 1)] = (
+            MASONRY * density
+        )
+    low, high = (-0.25 * nx, -0.25 * ny, 0.0), (0.25 * nx, 0.25 * ny, 0.5 * nz)
     return Terrain(low, high, None, voxels, density, material)
 
 

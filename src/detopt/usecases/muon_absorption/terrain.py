@@ -19,6 +19,7 @@ GRAMS_PER_METRE = 100.0  # g/cm2 in a metre at 1 g/cm3
 LEVEL = 1e-6  # m; height differences below it count as level
 PROMINENCE = 0.25  # share of the relief above which terrain belongs to the target
 AIR = 0.05  # g/cm3; voxels below it are open air
+MASS_POINTS = 48  # along each axis, for the masses of sectors
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,16 @@ class Terrain:
 
     @property
     def target(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Lower and upper corner of what stands out of the surroundings."""
+        """Lower and upper corner of what stands out of the surroundings.
+
+        Raises:
+            DomainError: Nothing stands out.
+        """
         surface = self.surface
-        base, top = float(surface.min()), float(surface.max())
+        base = float(surface.min()) if self.voxels is None else self.low[2]
+        top = float(surface.max())
+        if top - base < LEVEL:
+            raise DomainError("The terrain is flat: nothing stands out that muons could cross.")
         out = (surface > base + PROMINENCE * (top - base)).nonzero()
         low, high = out.amin(dim=0).tolist(), out.amax(dim=0).tolist()
         nodes = self.height is not None
@@ -206,6 +214,30 @@ class Terrain:
             nodes = torch.arange(n, dtype=place.dtype, device=place.device)
             weights.append((1 - (position.unsqueeze(-1) - nodes).abs()).clamp(min=0.0))
         return weights
+
+    def sector_masses(self, counts: tuple[int, int, int]) -> Float[Tensor, " sectors"]:
+        """Shares of the target's mass that belong to the nodes of `sector_weights`; their sum is 1.
+
+        Args:
+            counts: Nodes along each axis.
+        """
+        low, high = self.target
+        axes = [
+            a + (b - a) * (torch.arange(MASS_POINTS, dtype=torch.float64) + 0.5) / MASS_POINTS
+            for a, b in zip(low, high, strict=True)
+        ]
+        place = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+        x, y, z = self.sector_weights(place, counts)
+        mass = torch.einsum("n,ni,nj,nk->ijk", self._density_at(place), x, y, z).flatten()
+        return mass / mass.sum()
+
+    def _density_at(self, place: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        if self.voxels is None:
+            return self.density * (place[:, 2] < self.ground(place[:, 0], place[:, 1])).to(place)
+        low, high = (place.new_tensor(side) for side in (self.low, self.high))
+        shape = torch.tensor(self.voxels.shape)
+        cell = ((place - low) / (high - low) * shape).long().clamp(min=0).minimum(shape - 1)
+        return self.voxels.to(place)[cell[:, 0], cell[:, 1], cell[:, 2]]
 
     @property
     def diagonal(self) -> float:

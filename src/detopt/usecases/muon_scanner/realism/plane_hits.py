@@ -86,11 +86,7 @@ def plane_hits(
     noise = torch.randn(shape, generator=rng, dtype=muons.position.dtype)
     lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
 
-    gate = _gate(crossing.local, planes, response.smoothness)
-    if crossing.outward is not None:
-        gate = gate * crossing.outward
-    if alive is not None:
-        gate = gate * alive
+    gate = _gate(crossing.local, planes, response, crossing, alive)
     passage = pass_panels(planes, crossing, gate, muons, backwards)
     local, beyond = crossing.local, muons
     if passage.width is not None:
@@ -106,11 +102,10 @@ def plane_hits(
 
     efficiency = _efficiency(planes, lottery)
     responds = lottery < efficiency.detach()
-    root_p = (
-        gate * responds
-        if local is crossing.local
-        else _hit_gate(local, planes, response.smoothness, crossing, alive) * responds
+    moved_gate = (
+        gate if local is crossing.local else _gate(local, planes, response, crossing, alive)
     )
+    root_p = moved_gate * responds
     if passage.alive is not None:
         root_p = root_p * passage.alive
     root_weight = root_p / _column(planes.resolution)
@@ -119,23 +114,34 @@ def plane_hits(
     if efficiency.requires_grad:
         ratio = likelihood_ratio(responds, efficiency)
     hit = root_p * root_p * CERTAIN
-    if response.noise_density == 0:
-        usable = _usable(hit, response) * ratio
-        return PlaneHits(root_weight[None], scaled[:, None], gate, usable), beyond
-
-    present, at, chance = _noise(planes, noise.shape, response.noise_density, rng, noise.dtype)
-    ratio = ratio * (likelihood_ratio(present, chance) if chance.requires_grad else 1.0)
-    false_root = present / _column(planes.resolution)
-    usable = _usable(torch.where(present, torch.full_like(hit, CERTAIN), hit), response) * ratio
-    root = torch.stack([root_weight, false_root])
-    candidates = torch.stack([scaled, false_root * at], dim=1)
-    return PlaneHits(root, candidates, gate, usable), beyond
+    root, candidates = root_weight[None], scaled[:, None]
+    if response.noise_density > 0:
+        present, at, chance = _noise(planes, noise, response.noise_density, rng)
+        ratio = ratio * (likelihood_ratio(present, chance) if chance.requires_grad else 1.0)
+        false_root = present / _column(planes.resolution)
+        hit = torch.where(present, torch.full_like(hit, CERTAIN), hit)
+        root = torch.stack([root_weight, false_root])
+        candidates = torch.stack([scaled, false_root * at], dim=1)
+    return PlaneHits(root, candidates, gate, _usable(hit, response) * ratio), beyond
 
 
 def _gate(
+    local: Float[Tensor, "2 n *batch"],
+    planes: Planes,
+    response: Response,
+    crossing: Crossing,
+    alive: Tensor | None,
+) -> Float[Tensor, "n *batch"]:
+    """1 inside the area and 0 outside, or past the panel; the root of the hit's probability."""
+    gate = _inside(local, planes, response.smoothness)
+    if crossing.outward is not None:
+        gate = gate * crossing.outward
+    return gate if alive is None else gate * alive
+
+
+def _inside(
     local: Float[Tensor, "2 n *batch"], planes: Planes, smoothness: float | None
 ) -> Float[Tensor, "n *batch"]:
-    """1 inside the area and 0 outside; the root of the hit's probability."""
     half = _column(planes.half_width)
     distance = local.abs()
     if smoothness is None:
@@ -143,20 +149,6 @@ def _gate(
     t = (half / smoothness + 0.5 - distance / smoothness).clamp(0, 1)
     step_u, step_v = (t * t * torch.rsub(t, 3, alpha=2)).unbind()
     return step_u * step_v
-
-
-def _hit_gate(
-    local: Float[Tensor, "2 n *batch"],
-    planes: Planes,
-    smoothness: float | None,
-    crossing: Crossing,
-    alive: Tensor | None,
-) -> Float[Tensor, "n *batch"]:
-    """The gate where kinks have moved the line."""
-    gate = _gate(local, planes, smoothness)
-    if crossing.outward is not None:
-        gate = gate * crossing.outward
-    return gate if alive is None else gate * alive
 
 
 def _in_plane(
@@ -192,13 +184,10 @@ def _efficiency(planes: Planes, like: Tensor) -> Float[Tensor, "n #n_volumes #n_
 
 
 def _noise(
-    planes: Planes,
-    shape: torch.Size,
-    density: float,
-    rng: torch.Generator,
-    dtype: torch.dtype,
+    planes: Planes, like: Float[Tensor, "2 n *batch"], density: float, rng: torch.Generator
 ) -> tuple[Bool[Tensor, "n *batch"], Float[Tensor, "2 n *batch"], Float[Tensor, "n #b #b"]]:
     """Which panels have a noise hit, where, and the chance of one."""
+    shape, dtype = like.shape, like.dtype
     area = 4 * planes.half_width.prod(0)
     chance = _column(-torch.expm1(-density * area)).clamp_min(torch.finfo(dtype).tiny)
     present = torch.rand(shape[1:], generator=rng, dtype=dtype) < chance.detach()
