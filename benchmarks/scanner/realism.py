@@ -20,7 +20,7 @@ from detopt.pipeline import Problem
 from scanner.common import say
 
 REPEATS = 24
-SECONDS = 300.0  # of CPU, after which a case gets no more events
+SECONDS = 1500.0  # of CPU, after which a case gets no more events
 
 
 @dataclass(frozen=True)

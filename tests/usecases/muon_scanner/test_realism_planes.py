@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detopt.design import Design
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.flow import Muons
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
@@ -187,3 +188,18 @@ def test_the_picture_shows_every_panel_and_the_slab():
     assert names.count("panels beside") == 2
     assert names.count("panels behind the slab") == 2
     assert names.count("slab of Pb") == 1
+
+
+def test_tracks_from_panels_that_cross_each_other_do_not_rule_the_gradient():
+    options = {"n_above": 3, "n_below": 3, "center": (0.5, 0.5), "tilted": True}
+    problem = build(Config(**options)).with_dtype(torch.float64)
+    design = problem.space.start  # panels 1 cm apart, 0.5 m wide
+    crossing = tensor(-0.04, 0.0, 0.04, 0.0, 0.0, 0.0).requires_grad_()
+    tilted = Design({**design, "panel_tilt_x": crossing})
+    events = problem.source(16, torch.Generator().manual_seed(0), torch.float64)
+    readout = problem.simulator(events, tilted, torch.Generator().manual_seed(1))
+    found = problem.reconstruction(readout, tilted)
+    angle = (found.tracks.above.slope - found.tracks.below.slope).square().sum(0)
+    each = (found.weight * angle).sum(1)
+    slopes = torch.stack([torch.autograd.grad(one, crossing, retain_graph=True)[0] for one in each])
+    assert float(slopes.abs().max()) < 500 * float(slopes.abs().median())  # 3e5 with all tracks

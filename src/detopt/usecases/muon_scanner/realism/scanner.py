@@ -22,6 +22,7 @@ from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
 from detopt.usecases.muon_scanner.realism.slab import pass_slab
 
+WORST_SLOPE = 0.3  # rad; error of a slope with which a track counts a quarter
 
 @dataclass(frozen=True)
 class RealReadout:
@@ -113,6 +114,9 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
             if groups.above.thickness is not None:  # slow muons: far panels count less
                 above, below = self._tracks(readout, groups, momentum)
         mean = (above.slope + below.slope) / 2
+        for fit, planes in ((above, groups.above), (below, groups.below)):
+            if not planes.is_flat:
+                weight = weight * _steadiness(fit.slope_variance)
         return Estimates(
             poca=closest_approach(above, below, self.reference),
             secant=(1 + mean.square().sum(0)).sqrt(),
@@ -172,3 +176,11 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         if not hidden & set(design):
             return design
         return Design({name: value for name, value in design.items() if name not in hidden})
+
+
+def _steadiness(variance: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Weight of a track by the variance of its slope.
+
+    Tilted panels may come together at a place: a muon that has its hits there has no direction.
+    """
+    return (1 + variance / WORST_SLOPE**2).pow(-2)
