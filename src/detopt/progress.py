@@ -2,6 +2,7 @@
 
 __all__ = ["ProgressBar"]
 
+import math
 import time
 from types import TracebackType
 
@@ -63,7 +64,9 @@ class ProgressBar:
         """Take the news of the study."""
         kind = stage.split()[0]
         if record is not None:
-            self._facts = f"objective {record.value:.4g} ± {record.std_error:.1g}"
+            self._facts = f"objective {record.value:.4g}"
+            if math.isfinite(record.std_error):  # designs that share their events have none
+                self._facts += f" ± {record.std_error:.1g}"
             if "cost" in record.terms:
                 self._facts += f", cost {record.terms['cost']:.4g}"
         if kind != self._stage:

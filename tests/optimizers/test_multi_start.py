@@ -8,6 +8,7 @@ import torch
 from detopt.design import Continuous, Design, DesignSpace, Interval, Real
 from detopt.errors import MethodError
 from detopt.optimizers import make
+from detopt.optimizers.multi_start import EXCHANGE_REPEATS, FINAL_REPEATS
 from detopt.optimizers.relaxed_choices import Settling
 from detopt.pipeline import FunctionProblem, evaluate
 from detopt.random import Seed
@@ -105,9 +106,12 @@ def test_a_space_that_contains_another_is_searched_from_its_best_design():
 def test_searches_of_a_round_share_their_random_numbers():
     made = problem(LINE, two_wells, [{"x": number(0.5)}, {"x": number(0.7)}])
     asked = walk(make("multi_start", LINE, 20, {}, made), made, 20)
-    assert [len({request.stream for request in one}) for one in asked] == [1] * 20
+    assert [len({request.stream for request in one}) for one in asked[:-1]] == [1] * 19
     assert len({one[0].stream for one in asked}) == 20
-    assert [len(asked[0]), len(asked[-1])] == [3, 1]
+    assert [len(asked[0]), len(asked[-2])] == [3, 1]
+    streams = [request.stream for request in asked[-1]]
+    assert len(set(streams)) == FINAL_REPEATS
+    assert all(streams.count(stream) == len(streams) // FINAL_REPEATS for stream in streams)
 
 
 def test_equal_starts_and_starts_on_a_bound_are_left_out():
@@ -119,12 +123,58 @@ def test_planned_evaluations_are_those_that_are_asked_for():
     made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
     optimizer = make("multi_start", MIXED, 40, {}, made)
     planned = optimizer.planned_evaluations()
-    assert sum(len(requests) for requests in walk(optimizer, made, 40)) <= planned
-    single = make("multi_start", LINE, 20, {}, problem(LINE, two_wells))
-    assert single.planned_evaluations() == 20
+    asked = sum(len(requests) for requests in walk(optimizer, made, 40))
+    assert planned - 2 * FINAL_REPEATS <= asked <= planned  # designs that are equal count once
+    alone = problem(LINE, two_wells)
+    single = make("multi_start", LINE, 20, {}, alone)
+    assert single.planned_evaluations() == 19 + 2 * FINAL_REPEATS
+    assert sum(len(requests) for requests in walk(single, alone, 20)) == 19 + 2 * FINAL_REPEATS
 
 
-@pytest.mark.parametrize("stop", [3, 14, 25, 33])
+def drifting(design, n_events, rng):
+    """A bowl whose derivative points away from its lowest place, x = 0.5."""
+    x = design["x"]
+    noise = 0.3 * torch.randn(n_events, generator=rng, dtype=x.dtype)
+    value = (x - 0.5).square()
+    return 2 * value.detach() - value + noise
+
+
+@pytest.mark.parametrize("start", [0.4, 0.55])
+def test_the_end_is_not_worse_than_the_start_where_the_search_walks_uphill(start):
+    space = DesignSpace([Continuous("x", start, Interval(0.0, 1.0))])
+    made = problem(space, drifting)
+    adam = make("adam", space, 20, {"learning_rate": 0.3}, made)
+    walk(adam, made, 20)
+    assert abs(float(space.design(adam.recommend())["x"]) - 0.5) > 0.2
+    found = found_by(made, n_rounds=20, learning_rate=0.3)
+    assert float(found["x"]) == pytest.approx(start, abs=1e-9)
+
+
+def test_the_end_is_not_worse_than_a_baseline_that_the_race_gave_up():
+    good = Design({"x": number(0.5)})
+    space = DesignSpace([Continuous("x", 0.2, Interval(0.0, 1.0))])
+    made = replace(problem(space, drifting), baselines={"good": good})
+    assert float(found_by(made, n_rounds=20, learning_rate=0.3)["x"]) == pytest.approx(0.5)
+
+
+def test_a_search_that_has_lost_its_way_returns_to_the_last_good_design():
+    def lost(design, n_events, rng):  # the choices are right, and x walks away from 0.7
+        shift = (design["x"] - 0.7).square()
+        return mosaic(design, n_events, rng) + 2 * (shift.detach() - shift)
+
+    space = DesignSpace([MIXED["share"], Continuous("x", 0.6, Real())])
+    made = problem(space, lost)
+    optimizer = make("multi_start", space, 40, {"learning_rate": 0.2}, made)
+    far, sizes = [], []
+    for _ in range(39):
+        sizes.append(len(walk(optimizer, made, 1)[0]))
+        far.append(abs(float(space.design(optimizer.recommend())["x"]) - 0.7))
+    first, second = (k for k, size in enumerate(sizes) if size > EXCHANGE_REPEATS)
+    assert far[second - 1] > far[first] + 0.1
+    assert far[second] == pytest.approx(far[first])
+
+
+@pytest.mark.parametrize("stop", [3, 14, 25, 33, 39])
 def test_a_stored_state_goes_on_to_the_same_bits(stop):
     made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
     whole, first, again = (make("multi_start", MIXED, 40, {}, made) for _ in range(3))
@@ -141,6 +191,7 @@ def test_a_stored_state_goes_on_to_the_same_bits(stop):
     [
         ({"keep": 1.0}, 20, "keep"),
         ({"relax": 0.0}, 20, "relax"),
+        ({"exchanges": -1}, 20, "`exchanges` must be >= 0, got -1"),
         ({}, 3, "rounds"),
     ],
 )

@@ -5,7 +5,7 @@ __all__ = ["Enumeration"]
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -16,27 +16,9 @@ from torch import Tensor
 from detopt.design import Categorical, Continuous, DesignSpace, Integer
 from detopt.errors import DesignError, MethodError
 from detopt.optimizers.base import Optimizer, StateDict
+from detopt.optimizers.successive_halving import Arm, rungs
 from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request
-
-LEAST_ROUNDS = 2  # of a combination before it is judged
-
-
-@dataclass
-class _Arm:
-    """One combination: a search of the continuous part, and what it has reached."""
-
-    fixed: Float[Tensor, " n_free"]  # theta with the combination's levels
-    search: Optimizer
-    values: list[float] = field(default_factory=list)  # mean objective of each round of the rung
-    score: float = math.inf  # mean of the later half of them, or that of the rung before
-
-    def record(self, evaluations: Sequence[Evaluation]) -> None:
-        """Keep the mean objective of a round; infinity where all evaluations failed."""
-        known = [one.value for one in evaluations if math.isfinite(one.value)]
-        self.values.append(sum(known) / len(known) if known else math.inf)
-        later = [value for value in self.values[len(self.values) // 2 :] if math.isfinite(value)]
-        self.score = sum(later) / len(later) if later else math.inf
 
 
 class Enumeration(Optimizer):
@@ -88,15 +70,13 @@ class Enumeration(Optimizer):
         **method_options: Any,
     ) -> None:
         super().__init__(space, n_rounds)
-        if not 0 < keep < 1:
-            raise MethodError(f"`keep` must lie between 0 and 1, got {keep}.")
         self.method, self.method_options = method, method_options
         self._problem, self._seed = problem, seed
         self._own = torch.tensor(
             [isinstance(p, Continuous) for p in space.free for _ in range(p.n_free)]
         )
         combinations = _combinations(space, max_combinations)
-        self._rungs = _rungs(len(combinations), n_rounds, keep)
+        self._rungs = rungs(len(combinations), n_rounds, keep, "combinations")
         self.left_out: list[dict[str, float]] = []
         begun = [(values, self._begin(values)) for values in combinations]
         self.left_out = [values for values, arm in begun if arm is None]
@@ -108,7 +88,7 @@ class Enumeration(Optimizer):
         self._rung, self._left = 0, list(range(len(self._all)))
         self._counts: list[int] = []
 
-    def _begin(self, values: Mapping[str, float]) -> _Arm | None:
+    def _begin(self, values: Mapping[str, float]) -> Arm | None:
         """The arm of one combination, if it has an allowed start."""
         chosen = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         free = DesignSpace(self.space.parameters, self.space.frozen)
@@ -126,7 +106,7 @@ class Enumeration(Optimizer):
             inner = DesignSpace(moved, {**self.space.frozen, **chosen}, self.space.limits)
         except DesignError:  # rounding on the limit
             return None
-        return _Arm(fixed, self._search(inner))
+        return Arm(fixed, self._own, self._search(inner))
 
     def _search(self, space: DesignSpace) -> Optimizer:
         from detopt.optimizers import METHODS, make  # the methods are listed there, this one too
@@ -139,7 +119,7 @@ class Enumeration(Optimizer):
         return make(self.method, space, total, options, problem)
 
     @property
-    def _arms(self) -> list[_Arm]:
+    def _arms(self) -> list[Arm]:
         return [self._all[index] for index in self._left]
 
     def planned_evaluations(self) -> int:
@@ -158,7 +138,7 @@ class Enumeration(Optimizer):
         wanted = [[] if arm.search.finished else arm.search.ask() for arm in self._arms]
         self._counts = [len(requests) for requests in wanted]
         return [
-            replace(request, theta=self._outer(arm, request.theta))
+            replace(request, theta=arm.outer(request.theta))
             for arm, requests in zip(self._arms, wanted, strict=True)
             for request in requests
         ]
@@ -172,7 +152,7 @@ class Enumeration(Optimizer):
             )
         answers = iter(evaluations)
         for index, count in zip(list(self._left), self._counts, strict=True):
-            mine = [self._inner(one) for one in itertools.islice(answers, count)]
+            mine = [self._all[index].inner(one) for one in itertools.islice(answers, count)]
             if mine:
                 self._tell(index, mine)
         self.round += 1
@@ -183,7 +163,7 @@ class Enumeration(Optimizer):
             for arm in self._arms:
                 arm.values = []
         best = min(self._arms, key=lambda arm: arm.score)
-        self.theta = self._outer(best, best.search.recommend())
+        self.theta = best.recommend()
 
     def _tell(self, index: int, evaluations: Sequence[Evaluation]) -> None:
         """Tell one search; a combination that only fails is given up while there are others."""
@@ -196,28 +176,13 @@ class Enumeration(Optimizer):
                 raise
             self._left.remove(index)
 
-    def _is_done(self, arm: _Arm) -> bool:
+    def _is_done(self, arm: Arm) -> bool:
         return arm.search.finished or len(arm.values) >= self._rungs[self._rung][1]
 
     @property
     def finished(self) -> bool:
         """Whether the search of the last combination has converged."""
         return all(arm.search.finished for arm in self._arms)
-
-    def _outer(self, arm: _Arm, theta: Float[Tensor, " n_own"]) -> Float[Tensor, " n_free"]:
-        found = arm.fixed.clone()
-        found[self._own] = theta
-        return found
-
-    def _inner(self, evaluation: Evaluation) -> Evaluation:
-        gradient, error = evaluation.gradient, evaluation.gradient_std_error
-        theta = evaluation.request.theta[self._own]
-        return replace(
-            evaluation,
-            request=replace(evaluation.request, theta=theta),
-            gradient=None if gradient is None else gradient[self._own],
-            gradient_std_error=None if error is None else error[self._own],
-        )
 
     def recommend(self) -> Float[Tensor, " n_free"]:
         """What the search of the best combination left recommends."""
@@ -265,19 +230,3 @@ def _combinations(space: DesignSpace, most: int) -> list[dict[str, float]]:
         dict(zip(levels, map(float, values), strict=True))
         for values in itertools.product(*levels.values())
     ]
-
-
-def _rungs(n_combinations: int, n_rounds: int, keep: float) -> list[tuple[int, int]]:
-    """Combinations and rounds of each rung; the evaluations of all rungs are about the same."""
-    sizes = [n_combinations]
-    while sizes[-1] > 1:
-        sizes.append(max(1, min(round(sizes[-1] * keep), sizes[-1] - 1)))
-    if n_rounds < LEAST_ROUNDS * len(sizes):
-        raise MethodError(
-            f"{n_combinations} combinations need at least {LEAST_ROUNDS * len(sizes)} rounds, got "
-            f"{n_rounds}. Plan more, or lower `keep`."
-        )
-    unit = n_rounds / sum(1 / size for size in sizes)
-    rungs = [(size, max(LEAST_ROUNDS, int(unit / size))) for size in sizes[:-1]]
-    rest = n_rounds - sum(rounds for _, rounds in rungs)
-    return [*rungs, (1, max(LEAST_ROUNDS, rest))]

@@ -4,50 +4,25 @@ __all__ = ["MultiStart"]
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from inspect import signature
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.design import Continuous, Design, DesignSpace
-from detopt.errors import DesignError, MethodError
+from detopt.design import DesignSpace
+from detopt.errors import MethodError
 from detopt.optimizers.base import Optimizer, StateDict
-from detopt.optimizers.relaxed_choices import Settling, exchanges, settle
+from detopt.optimizers.comparison import Comparison, comparison_requests
+from detopt.optimizers.settled_searches import SettledSearches, with_theta
+from detopt.optimizers.successive_halving import LEAST_ROUNDS, rungs
 from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request
 
-LEAST_ROUNDS = 2  # of a search before it is judged
-N_EXCHANGES = 4  # rounds in which other choices are tried
-EXCHANGE_EVENTS = 2  # times the events of an evaluation: differences between choices are small
-SAME = 1e-9  # of theta
-
-
-@dataclass
-class _Arm:
-    """A search from one start, and what it has reached."""
-
-    begin: Float[Tensor, " n_free"]  # theta of its start
-    own: Tensor  # which entries of theta it moves
-    search: Optimizer
-    values: list[float] = field(default_factory=list)  # mean objective of each round of the rung
-    score: float = math.inf
-
-    def record(self, evaluations: Sequence[Evaluation]) -> None:
-        """Keep the mean objective of a round; the score is the mean of the later half of them."""
-        known = [one.value for one in evaluations if math.isfinite(one.value)]
-        self.values.append(sum(known) / len(known) if known else math.inf)
-        later = [value for value in self.values[len(self.values) // 2 :] if math.isfinite(value)]
-        self.score = sum(later) / len(later) if later else math.inf
-
-    def outer(self, theta: Float[Tensor, " n_own"]) -> Float[Tensor, " n_free"]:
-        """Theta of the whole space."""
-        found = self.begin.clone()
-        found[self.own] = theta
-        return found
+EXCHANGE_REPEATS = 8  # samples of events in which they are compared
+FINAL_REPEATS = 16  # idem, for the designs of the last round
+CERTAIN = 2.5  # standard errors by which another choice must be better
 
 
 class MultiStart(Optimizer):
@@ -62,9 +37,15 @@ class MultiStart(Optimizer):
        objectives go on to the next one, until a single one is left (successive halving). In each
        round all share their random numbers where the method asks for the same streams, as `adam`
        does, so that they are ranked by the design and not by luck.
-    3. While the last one goes on, four rounds try what differs in one choice, and the best design
-       of the round before, on the same events. The search goes on from the best of them, so that
-       one that has lost its way returns.
+    3. While the last one goes on, a few rounds compare it with what differs in one choice and with
+       the best design of the comparison before, in eight samples of events that all share. The
+       search goes on from the best of them if that is better by 2.5 standard errors of the
+       difference, so that noise does not lead it away, and a search that has lost its way
+       returns.
+    4. The last round compares what the last search found, what the one before it had found that
+       was given up last, the best design of each comparison, and all starts, in sixteen samples.
+       The one with the lowest mean is recommended: the end is not worse than a start, but for the
+       noise of these samples.
 
     So a space that contains others, such as panels of several technologies each of which could be
     used alone, is searched from the good designs of all of them, if these are among the baselines.
@@ -75,6 +56,7 @@ class MultiStart(Optimizer):
         method: Method of each search.
         keep: Share of the searches that goes on to the next rung, between 0 and 1.
         relax: Share of the rounds for the relaxed choice, between 0 and 1.
+        exchanges: Rounds in which other choices are tried, >= 0.
         problem: The problem, whose baselines are starts; without it there is one start.
         seed: Of the searches, for methods that draw.
         **method_options: Options of `method`, such as `learning_rate`.
@@ -83,7 +65,8 @@ class MultiStart(Optimizer):
         MethodError: There are too few rounds, or a share is not between 0 and 1.
 
     Note:
-        Baselines on a bound of a domain, where no search can begin, are left out.
+        Baselines on a bound of a domain, where no search can begin, are left out. A comparison
+        costs a sample of events, of the size of one evaluation, times the number of designs.
 
     References:
         K. Jamieson and A. Talwalkar, arXiv:1502.07943, for the halving.
@@ -96,102 +79,83 @@ class MultiStart(Optimizer):
         method: str = "adam",
         keep: float = 0.5,
         relax: float = 0.25,
+        exchanges: int = 2,
         problem: Problem | None = None,
         seed: int = 0,
         **method_options: Any,
     ) -> None:
         super().__init__(space, n_rounds)
-        for name, share in (("keep", keep), ("relax", relax)):
-            if not 0 < share < 1:
-                raise MethodError(f"`{name}` must lie between 0 and 1, got {share}.")
+        if not 0 < relax < 1:
+            raise MethodError(f"`relax` must lie between 0 and 1, got {relax}.")
+        if exchanges < 0:
+            raise MethodError(f"`exchanges` must be >= 0, got {exchanges}.")
         self.method, self.method_options = method, method_options
-        self._problem, self._seed = problem, seed
-        self._choices = [
-            p for p in space.free if isinstance(p, Continuous) and isinstance(p.domain, Settling)
-        ]
-        self._starts = self._other_starts()
+        self._searches = SettledSearches(space, method, method_options, problem, seed)
+        self._choices = self._searches.choices
+        self._starts = self._searches.starts()
         n_relaxed = max(LEAST_ROUNDS, round(relax * n_rounds)) if self._choices else 0
         n_arms = len(self._starts) + (1 if self._choices else 0)
         self._rungs = [(1, n_relaxed)] if self._choices else []
-        self._rungs += _rungs(max(1, n_arms), n_rounds - n_relaxed, keep)
+        self._rungs += rungs(max(1, n_arms), n_rounds - n_relaxed - 1, keep, "starts")
+        self._n_exchanges = exchanges
         self._rung, self._position = 0, 0
         self._stage = 0  # searches that begin anew have new random numbers
-        self._anchor: Tensor | None = None  # the best of the last exchange
+        self._runner_up: list[Tensor] = []  # what the search found that was given up last
+        self._anchors: list[Tensor] = []  # the best designs of the exchanges
+        self._is_over = False
         self._counts: list[int] = []
         first = [self.theta] if self._choices else self._starts
-        n_first = n_relaxed or n_rounds
-        self._arms = [self._begin(theta, n_first, settles=False) for theta in first]
-
-    def _other_starts(self) -> list[Tensor]:
-        """Theta of the start and of the baselines with settled choices, without repetition."""
-        designs: list[Mapping[str, Tensor]] = [self.space.start]
-        if self._problem is not None:
-            designs += self._problem.baselines.values()
-        found: list[Tensor] = []
-        for design in designs:
-            try:
-                theta = self.space.theta(self._settled(design))
-            except DesignError:  # on a bound, or not in this space
-                continue
-            if all(float((theta - other).abs().max()) > SAME for other in found):
-                found.append(theta)
-        return found
-
-    def _settled(self, design: Mapping[str, Tensor]) -> Design:
-        """The design with pure choices."""
-        pure = {p.name: settle(p, design[p.name]) for p in self._choices}
-        return Design({**design, **pure})
-
-    def _begin(self, theta: Tensor, n_rounds: int, *, settles: bool) -> _Arm:
-        """A search from `theta`, which keeps its choices if they are settled."""
-        design = self.space.design(theta).detach()
-        choices = self._choices if settles else []
-        frozen = {p.name: settle(p, design[p.name]) for p in choices}
-        moved = [
-            p if p.name in self.space.frozen or p.name in frozen else p.starting_at(design[p.name])
-            for p in self.space.parameters
-        ]
-        inner = DesignSpace(moved, {**self.space.frozen, **frozen}, self.space.limits)
-        own = torch.tensor([p.name not in frozen for p in self.space.free for _ in range(p.n_free)])
-        return _Arm(theta.clone(), own, self._search(inner, n_rounds))
-
-    def _search(self, space: DesignSpace, n_rounds: int) -> Optimizer:
-        from detopt.optimizers import METHODS, make  # the methods are listed there, this one too
-
-        options = dict(self.method_options)
-        if self.method in METHODS and "seed" in signature(METHODS[self.method]).parameters:
-            options.setdefault("seed", self._seed)
-        problem = None if self._problem is None else self._problem.with_space(space)
-        return make(self.method, space, n_rounds, options, problem)
+        n_first = n_relaxed or n_rounds - 1
+        self._arms = [self._searches.begin(theta, n_first, settles=False) for theta in first]
 
     @property
     def _is_relaxed(self) -> bool:
         return bool(self._choices) and self._rung == 0
 
     @property
+    def _is_last_rung(self) -> bool:
+        return self._rung + 1 == len(self._rungs)
+
+    @property
     def _exchange_rounds(self) -> set[int]:
         """Rounds of the last rung that try other choices."""
-        last = self._rungs[-1][1] - 1
-        if not self._choices or last < N_EXCHANGES:
+        n_rounds, n_pieces = self._rungs[-1][1], self._n_exchanges + 1
+        if not self._choices or n_rounds < 2 * n_pieces:
             return set()
-        return {round(i * last / (N_EXCHANGES - 1)) for i in range(N_EXCHANGES)}
+        return {n_rounds * i // n_pieces for i in range(1, n_pieces)}
+
+    @property
+    def _concludes_now(self) -> bool:
+        over = self._position >= self._rungs[-1][1] or all(a.search.finished for a in self._arms)
+        return self._is_last_rung and over
 
     @property
     def _exchanges_now(self) -> bool:
-        return self._rung + 1 == len(self._rungs) and self._position in self._exchange_rounds
+        return self._is_last_rung and self._position in self._exchange_rounds
 
     def planned_evaluations(self) -> int:
         """Evaluations of all planned rounds, if each search asks for as many as at its start."""
         each = max(len(arm.search.ask()) for arm in self._arms)
-        n_exchanges, start = len(self._exchange_rounds), self.space.start
-        others = sum(len(exchanges(p, start[p.name])) for p in self._choices)
+        n_exchanges = len(self._exchange_rounds)
+        others = len(self._searches.exchanged(self._starts[0])) if self._choices else 0
         searched = sum(rounds * size for size, rounds in self._rungs) - n_exchanges
-        return searched * each + n_exchanges * (2 + others)
+        compared = n_exchanges * (others + 1) + sum(range(n_exchanges))
+        return (
+            searched * each + EXCHANGE_REPEATS * compared + FINAL_REPEATS * self._most_candidates()
+        )
+
+    def _most_candidates(self) -> int:
+        """Designs of the last round, if all differ."""
+        is_race = len(self._rungs) > 1 + bool(self._choices)
+        return 1 + is_race + len(self._exchange_rounds) + len(self._starts)
 
     def ask(self) -> list[Request]:
-        """The evaluations that the searches want that are left, or other choices."""
+        """The evaluations that the searches want that are left, or a comparison."""
+        if self._concludes_now:
+            return self._compare(self._final_designs(), ("final",), FINAL_REPEATS)
         if self._exchanges_now:
-            return self._exchange_requests()
+            stream = ("exchange", self.round)
+            return self._compare(self._exchange_designs(), stream, EXCHANGE_REPEATS)
         wanted = [[] if arm.search.finished else arm.search.ask() for arm in self._arms]
         self._counts = [len(requests) for requests in wanted]
         stage = self._stage
@@ -203,31 +167,29 @@ class MultiStart(Optimizer):
             for request in requests
         ]
 
-    def _exchange_requests(self) -> list[Request]:
-        arm = self._arms[0]
-        here = arm.outer(arm.search.recommend())
-        design = self.space.design(here).detach()
-        thetas = [here]
-        for parameter in self._choices:
-            for other in exchanges(parameter, design[parameter.name]):
-                found = self.space.theta(Design({**design, parameter.name: other}))
-                if self.space.allows(found):
-                    thetas.append(found)
-        if self._anchor is not None:
-            thetas.append(self._anchor)
+    def _compare(
+        self, thetas: Sequence[Tensor], stream: tuple[int | str, ...], n_repeats: int
+    ) -> list[Request]:
+        self._counts = [n_repeats * len(thetas)]
         n_events = self.method_options.get("n_events")
-        if n_events is None and self._problem is not None:
-            n_events = self._problem.n_events
-        self._counts = [len(thetas)]
-        return [
-            Request(
-                theta,
-                ("exchange", self.round),
-                n_events=None if n_events is None else EXCHANGE_EVENTS * n_events,
-                std_error=False,
-            )
-            for theta in thetas
-        ]
+        return comparison_requests(thetas, stream, n_repeats, n_events)
+
+    def _final_designs(self) -> list[Tensor]:
+        """What was found, and what it must not be worse than."""
+        found: list[Tensor] = []
+        for theta in (
+            self._arms[0].recommend(),
+            *self._runner_up,
+            *self._anchors,
+            *self._starts,
+        ):
+            found = with_theta(found, theta)
+        return found
+
+    def _exchange_designs(self) -> list[Tensor]:
+        """Where the last search is, what differs in one choice, and the best of the past."""
+        here = self._arms[0].recommend()
+        return [here, *self._searches.exchanged(here), *self._anchors]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Hand out the answers; at the end of a rung the worse searches are given up."""
@@ -236,25 +198,25 @@ class MultiStart(Optimizer):
                 f"Expected {sum(self._counts)} answers, in the order of the requests, got "
                 f"{len(evaluations)}."
             )
+        self.round += 1
+        if self._concludes_now:
+            self._conclude(Comparison.of(evaluations, FINAL_REPEATS))
+            return
         if self._exchanges_now:
-            self._exchange(evaluations)
+            self._exchange(Comparison.of(evaluations, EXCHANGE_REPEATS))
         else:
             self._hand_out(evaluations)
-        self.round += 1
         self._position += 1
-        rounds = self._rungs[self._rung][1]
-        if self._rung + 1 < len(self._rungs) and (
-            self._position >= rounds or all(arm.search.finished for arm in self._arms)
-        ):
+        is_over = self._position >= self._rungs[self._rung][1]
+        if not self._is_last_rung and (is_over or all(a.search.finished for a in self._arms)):
             self._next_rung()
-        best = min(self._arms, key=lambda arm: arm.score)
-        self.theta = best.outer(best.search.recommend())
+        self.theta = min(self._arms, key=lambda arm: arm.score).recommend()
 
     def _hand_out(self, evaluations: Sequence[Evaluation]) -> None:
         answers = iter(evaluations)
         lost = []
         for arm, count in zip(self._arms, self._counts, strict=True):
-            mine = [_inner(arm, one) for one in itertools.islice(answers, count)]
+            mine = [arm.inner(one) for one in itertools.islice(answers, count)]
             if not mine:
                 continue
             arm.record(mine)
@@ -275,30 +237,34 @@ class MultiStart(Optimizer):
         self._rung, self._position = self._rung + 1, 0
         if was_relaxed:
             found = self.space.theta(
-                self._settled(self.space.design(self._arms[0].search.recommend()).detach())
+                self._searches.settled(self.space.design(self._arms[0].recommend()).detach())
             )
             n_rounds = sum(rounds for _, rounds in self._rungs[1:])
             starts = [found, *self._starts]
-            self._arms = [self._begin(theta, n_rounds, settles=True) for theta in starts]
+            self._arms = [self._searches.begin(theta, n_rounds, settles=True) for theta in starts]
             self._stage += 1
             return
-        self._arms = sorted(self._arms, key=lambda arm: arm.score)[: self._rungs[self._rung][0]]
+        ranked = sorted(self._arms, key=lambda arm: arm.score)
+        size = self._rungs[self._rung][0]
+        self._arms = ranked[:size]
+        if size == 1 and len(ranked) > 1:
+            self._runner_up = [ranked[1].recommend()]
         for arm in self._arms:
             arm.values = []
 
-    def _exchange(self, evaluations: Sequence[Evaluation]) -> None:
-        """Go on from the best choice, or return to the one before if that was better."""
-        known = [one for one in evaluations if math.isfinite(one.value)]
-        if not known:
+    def _exchange(self, found: Comparison) -> None:
+        """Go on from the best choice or a design of the past, if it is better for certain."""
+        best = found.best
+        if not found.gain(best) > CERTAIN:
+            best = 0
+        theta = found.thetas[best]
+        returns = best >= len(found.thetas) - len(self._anchors)
+        self._anchors = [*self._anchors, theta.clone()]
+        if best == 0:
             return
-        best = min(known, key=lambda one: one.value)
-        old, theta = self._arms[0], best.request.theta
-        returns = self._anchor is not None and best is evaluations[-1]
-        self._anchor = theta.clone()
-        if best is evaluations[0]:
-            return
+        old = self._arms[0]
         left = max(1, self._rungs[-1][1] - self._position - 1)
-        arm = self._begin(theta, left if returns else old.search.n_rounds, settles=True)
+        arm = self._searches.begin(theta, left if returns else old.search.n_rounds, settles=True)
         arm.score = old.score
         if returns:
             self._stage += 1
@@ -306,75 +272,38 @@ class MultiStart(Optimizer):
             arm.search.load_state_dict(old.search.state_dict())
         self._arms = [arm]
 
+    def _conclude(self, found: Comparison) -> None:
+        """Recommend the best of all."""
+        self._is_over = True
+        if math.isfinite(found.means[found.best]):
+            self.theta = found.thetas[found.best].clone()
+
     @property
     def finished(self) -> bool:
-        """Whether the last search has converged."""
-        return self._rung + 1 == len(self._rungs) and all(a.search.finished for a in self._arms)
+        """Whether the last comparison is done."""
+        return self._is_over
 
     def recommend(self) -> Float[Tensor, " n_free"]:
-        """What the best search that is left recommends."""
+        """What the best search that is left recommends, at last the best of all designs."""
         return self.theta.clone()
 
     def state_dict(self) -> StateDict:
         """The searches that are left, with their states."""
-        arms = [
-            {
-                "begin": arm.begin.clone(),
-                "settles": not bool(arm.own.all()),
-                "n_rounds": arm.search.n_rounds,
-                "values": list(arm.values),
-                "score": arm.score,
-                "search": arm.search.state_dict(),
-            }
-            for arm in self._arms
-        ]
         return super().state_dict() | {
             "rung": self._rung,
             "position": self._position,
             "stage": self._stage,
-            "anchor": None if self._anchor is None else self._anchor.clone(),
-            "arms": arms,
+            "runner_up": [theta.clone() for theta in self._runner_up],
+            "anchors": [theta.clone() for theta in self._anchors],
+            "is_over": self._is_over,
+            "arms": [arm.state_dict() for arm in self._arms],
         }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Go on from a stored state."""
         super().load_state_dict(state)
         self._rung, self._position = int(state["rung"]), int(state["position"])
-        self._stage = int(state["stage"])
-        self._anchor = None if state["anchor"] is None else state["anchor"].clone()
-        self._arms = []
-        for stored in state["arms"]:
-            arm = self._begin(
-                stored["begin"], int(stored["n_rounds"]), settles=bool(stored["settles"])
-            )
-            arm.search.load_state_dict(stored["search"])
-            arm.values = [float(value) for value in stored["values"]]
-            arm.score = float(stored["score"])
-            self._arms.append(arm)
-
-
-def _inner(arm: _Arm, evaluation: Evaluation) -> Evaluation:
-    """The answer in the coordinates of one search."""
-    gradient, error = evaluation.gradient, evaluation.gradient_std_error
-    return replace(
-        evaluation,
-        request=replace(evaluation.request, theta=evaluation.request.theta[arm.own]),
-        gradient=None if gradient is None else gradient[arm.own],
-        gradient_std_error=None if error is None else error[arm.own],
-    )
-
-
-def _rungs(n_arms: int, n_rounds: int, keep: float) -> list[tuple[int, int]]:
-    """Searches and rounds of each rung; the evaluations of all rungs are about the same."""
-    sizes = [n_arms]
-    while sizes[-1] > 1:
-        sizes.append(max(1, min(round(sizes[-1] * keep), sizes[-1] - 1)))
-    if n_rounds < LEAST_ROUNDS * len(sizes):
-        raise MethodError(
-            f"{n_arms} starts need at least {LEAST_ROUNDS * len(sizes)} rounds beside the relaxed "
-            f"ones, got {n_rounds}. Plan more, or lower `keep`."
-        )
-    unit = n_rounds / sum(1 / size for size in sizes)
-    rungs = [(size, max(LEAST_ROUNDS, int(unit / size))) for size in sizes[:-1]]
-    rest = n_rounds - sum(rounds for _, rounds in rungs)
-    return [*rungs, (1, max(LEAST_ROUNDS, rest))]
+        self._stage, self._is_over = int(state["stage"]), bool(state["is_over"])
+        self._runner_up = [theta.clone() for theta in state["runner_up"]]
+        self._anchors = [theta.clone() for theta in state["anchors"]]
+        self._arms = [self._searches.resume(stored) for stored in state["arms"]]

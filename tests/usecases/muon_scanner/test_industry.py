@@ -11,7 +11,7 @@ from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.calibration import Budget
-from detopt.usecases.muon_scanner.industry.deviations import MomentumClasses
+from detopt.usecases.muon_scanner.industry.momenta import MomentumClasses
 from detopt.usecases.muon_scanner.industry.parameters import (
     InformationRows,
     ParameterError,
@@ -173,14 +173,35 @@ def test_panels_that_see_nothing_have_a_finite_error_and_gradient(task):
     assert gradient.isfinite().all()
 
 
-def test_classes_of_momentum_stand_for_the_spectrum():
-    classes = MomentumClasses.of(MuonBeam(momentum=None).model, 16)
+def test_classes_of_momentum_have_harder_shares_at_larger_angles():
+    classes = MomentumClasses.of(MuonBeam(momentum=None).model)
     assert classes.momenta.diff().min() > 0
-    torch.testing.assert_close(classes.shares.sum(1), torch.ones(9, dtype=torch.float64))
+    torch.testing.assert_close(classes.shares.sum(1), torch.ones(33, dtype=torch.float64))
     secant = torch.tensor([1.0, 2.5], dtype=torch.float64)
     shares = classes.log_shares(secant).exp()
     mean = (classes.momenta[:, None] * shares).sum(0)
     assert mean[1] > mean[0]  # inclined muons are harder
+
+
+def test_classes_of_momentum_scatter_like_drawn_muons(rng):
+    flux = MuonBeam(momentum=None).model
+    classes = MomentumClasses.of(flux)
+    energy, cosine = flux.sample(200_000, rng, torch.float64)
+    strength = 1 / (energy - 0.1056583755**2 / energy).square()
+    at_class = (classes.momenta.square() + 0.1056583755**2) / classes.momenta**4
+    expected = (at_class[:, None] * classes.log_shares(1 / cosine).exp()).sum(0)
+    assert expected.mean().item() == pytest.approx(strength.mean().item(), rel=0.015)
+
+
+@pytest.mark.parametrize("kick", [0.5, 1.0, 2.0, 4.0])  # GeV times angle, over 13.6 MeV
+def test_few_classes_give_the_density_of_many(kick):
+    def density(n_classes):
+        classes = MomentumClasses.of(MuonBeam(momentum=None).model, n_classes)
+        inverse = classes.momenta.square()
+        planes = inverse.square() * (-inverse * kick**2 / 2).exp()  # slope and offset, two planes
+        return (classes.shares * planes).sum(1)
+
+    torch.testing.assert_close(density(12), density(80), rtol=0.04, atol=1e-4)
 
 
 def test_features_rise_with_the_wall_and_carry_gradients(rng):

@@ -158,7 +158,9 @@ def test_the_muons_of_a_scan_are_those_of_the_flux(rng):
     assert made.muons.rate == pytest.approx(rate)
     scans = made(2, rng, torch.float32)
     assert isinstance(scans.before, Muons)
-    assert scans.before.position[0].abs().max() <= right
+    middle = (scans.before.position + scans.after.position)[0] / 2
+    assert middle.abs().max() <= right + 1e-6
+    assert middle.std().item() == pytest.approx((right - left) / 12**0.5, rel=0.02)
     assert scans.parameters.shape == (2, 1)
 
 

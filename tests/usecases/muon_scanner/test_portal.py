@@ -32,13 +32,20 @@ from detopt.usecases.muon_scanner.portal.score import (
     largest_near,
     measured,
 )
-from detopt.usecases.muon_scanner.portal.source import SIZES, block_masses, hide, spread_sizes
+from detopt.usecases.muon_scanner.portal.source import (
+    CLEAN,
+    SIZES,
+    block_masses,
+    hide,
+    spread_sizes,
+)
 from detopt.usecases.muon_scanner.portal.verdict import (
     PortalGoal,
     PortalJudge,
     PredictedPortal,
     alarm_level,
     half_mass,
+    predicted_level,
     roc_curve,
 )
 from detopt.usecases.muon_scanner.volumes import Grid
@@ -363,6 +370,24 @@ def test_the_predicted_goal_is_differentiable(goal, rng):
 
     leaves = summary.signal.requires_grad_(), summary.noise.requires_grad_()
     assert torch.autograd.gradcheck(value, leaves, eps=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("goal", ["false_negatives", "w50"])
+@pytest.mark.parametrize("kind", [PortalJudge, PredictedPortal])
+def test_without_harmless_scans_there_is_no_level_and_everything_is_missed(kind, goal, rng):
+    summary = rows(24, rng)
+    dangerous = summary.rows((summary.kind != CLEAN).nonzero().flatten())
+    objective = kind(PortalGoal.of(("U", "Pb"), None, 0.05, goal), FREE)
+    outcome = judged(objective, dangerous)
+    assert outcome.metrics["missed U"].item() == outcome.metrics["missed Pb"].item() == 1
+    assert math.isfinite(outcome.objective.item())
+
+
+def test_the_predicted_level_follows_the_size_of_excesses():
+    noise = torch.tensor([0.0, 0.4], dtype=torch.float64, requires_grad=True)
+    assert predicted_level(noise, 0.05).item() == pytest.approx(math.asinh(8 * math.exp(0.2)))
+    assert predicted_level(noise, 0.01) > predicted_level(noise, 0.05) > predicted_level(noise, 0.2)
+    assert torch.autograd.gradcheck(lambda one: predicted_level(one, 0.1), noise)
 
 
 def test_weights_choose_the_materials_that_matter(rng):

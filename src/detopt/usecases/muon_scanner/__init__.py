@@ -75,9 +75,9 @@ RECOMMENDED = {
     "evaluation_events": 4_000,
 }
 PORTAL_STUDY: Mapping[str, Any] = {  # chooses technologies from several starts
-    "rounds": 40,
+    "rounds": 80,
     "method": "multi_start",
-    "method_options": {"learning_rate": 0.25},
+    "method_options": {"learning_rate": 0.3, "relax": 0.08, "exchanges": 1},
     "evaluation_events": 1_200,
 }
 CHECK_EVENTS = 16  # scans: noise is shared by both gradients of the check

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.errors import DomainError
 from detopt.reconstruction.voxel_grid import Grid
 from detopt.usecases.muon_scanner.industry.solids import Body, Cylinder
 from detopt.usecases.muon_scanner.volumes import Substance, Volumes
@@ -26,6 +27,12 @@ class KnownGeometry:
         high: Largest value of each parameter [m].
         bodies: Maps parameters, one row a volume, to solids.
         name: What the parameters are, such as "inner radius".
+        n_knots: At how many values over its range each parameter is compared, where an exposure
+            tells it to a large part of the range; None where it tells it to a small part, so that
+            the information suffices.
+
+    Raises:
+        DomainError: `n_knots` is below 3.
     """
 
     grid: Grid
@@ -34,6 +41,11 @@ class KnownGeometry:
     high: tuple[float, ...]
     bodies: Callable[[Float[Tensor, "n_volumes n_parameters"]], Sequence[Body]]
     name: str
+    n_knots: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_knots is not None and self.n_knots < 3:
+            raise DomainError(f"`n_knots` must be >= 3 or None, got {self.n_knots}.")
 
     @property
     def reference(self) -> float:
@@ -51,6 +63,26 @@ class KnownGeometry:
         """The middle of the range of each parameter [m] (float64)."""
         ends = torch.tensor([self.low, self.high], dtype=torch.float64)
         return ends.mean(0)
+
+    def spread(self, n: int) -> Float[Tensor, "n_parameters n"]:
+        """Values at equal distances over the range of each parameter [m] (float64)."""
+        part = torch.linspace(0, 1, n, dtype=torch.float64)
+        low, high = (torch.tensor(ends, dtype=torch.float64) for ends in (self.low, self.high))
+        return torch.outer(low, 1 - part) + torch.outer(high, part)
+
+    @property
+    def knot_values(self) -> Float[Tensor, "n_parameters n_knots"]:
+        """Values of each parameter at its knots [m] (float64).
+
+        Raises:
+            DomainError: The geometry has no knots.
+        """
+        if self.n_knots is None:
+            raise DomainError(
+                f"The geometry of the {self.name} has no knots: use `fit_parameters`, or give it "
+                "`n_knots`."
+            )
+        return self.spread(self.n_knots)
 
     def draw(
         self, n_volumes: int, rng: torch.Generator, dtype: torch.dtype

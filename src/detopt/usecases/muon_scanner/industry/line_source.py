@@ -28,8 +28,10 @@ NOTHING = 1e-16  # GeV2 rad2; scattering of a muon that meets nothing
 class LineSource(Source[Scans]):
     r"""Scans of a known geometry at random parameters.
 
-    Paths are straight, which is what the offsets of millimetres leave of them, and each muon is
-    deflected once with the whole covariance of `scattering_moments`. The momentum that counts is
+    The mean of the lines before and behind is drawn, and what a muon meets is taken along it, as
+    the likelihood takes it. A path is bent: the line before it misses it by millimetres on the far
+    side, which would shift a fitted edge. The two lines differ by one deflection with the whole
+    covariance of `scattering_moments`. The momentum that counts is
     the geometric mean of those before and after, exact for a constant energy loss at
     :math:`\beta = 1`: :math:`\langle 1/E^2 \rangle = 1/(E_1 E_2)`.
 
@@ -58,14 +60,14 @@ class LineSource(Source[Scans]):
         self, parameters: Float[Tensor, "n_volumes n_parameters"], rng: torch.Generator
     ) -> Scans:
         """Scans at given parameters."""
-        before = self.muons.draw(len(parameters), self.n_muons, rng, parameters.dtype)
-        lines = Lines(before.position, before.slope, before.height)
+        middle = self.muons.draw(len(parameters), self.n_muons, rng, parameters.dtype)
+        lines = Lines(middle.position, middle.slope, middle.height)
         bodies = self.geometry.bodies(parameters)
-        energy = (before.momentum.square() + MASS**2).sqrt()
+        energy = (middle.momentum.square() + MASS**2).sqrt()
         last = energy
         if self.energy_loss:
             last = energy_after(bodies, lengths(bodies, lines), energy)
-        s00, s01, s11 = scattering_moments(bodies, lines, before.height)
+        s00, s01, s11 = scattering_moments(bodies, lines, middle.height)
         strength = (beta_momentum(energy) * beta_momentum(last)).rsqrt()
 
         normals = torch.randn(2, 2, *energy.shape, generator=rng, dtype=energy.dtype)
@@ -74,12 +76,14 @@ class LineSource(Source[Scans]):
         second = (s11 - slant.square()).clamp_min(0).sqrt()
         kick = normals[0] * first * strength
         shift = (normals[0] * slant + normals[1] * second) * strength
-        kick, shift = (_spread(planes, before.slope) for planes in (kick, shift))
-        after = Muons(
-            before.position + shift,
-            before.slope + kick,
-            (last.square() - MASS**2).sqrt(),
-            before.height,
+        kick, shift = (_spread(planes, middle.slope) for planes in (kick, shift))
+        height = middle.height
+        before, after = (
+            Muons(middle.position + sign * shift, middle.slope + sign * kick, momentum, height)
+            for sign, momentum in (
+                (-0.5, middle.momentum),
+                (0.5, (last.square() - MASS**2).sqrt()),
+            )
         )
         voxels = torch.zeros(len(parameters), 0, 0, 0, dtype=torch.int64)
         stopped = last <= MASS + SLOWEST

@@ -2,7 +2,7 @@ r"""Numbers of a known geometry by likelihood: how well a scan of a given exposu
 
 What the muons of a scan say of the parameters adds up, so the covariance of the maximum-likelihood
 estimate is :math:`(N I)^{-1}` with the information :math:`I` of one muon and their number N. It is
-reached with some thousands of muons; a scan of an hour has hundreds of times as many.
+reached where the error is small beside the range of a parameter; `posterior` is for the others.
 """
 
 __all__ = [
@@ -25,7 +25,8 @@ from detopt.design import Design
 from detopt.pipeline import Analysis, Objective, Outcome, Scatter, Summary
 from detopt.usecases.muon_scanner.calibration import Budget
 from detopt.usecases.muon_scanner.flow import Scans
-from detopt.usecases.muon_scanner.industry.deviations import Deviations, KnownScattering
+from detopt.usecases.muon_scanner.industry.deviations import Deviations
+from detopt.usecases.muon_scanner.industry.known_scattering import KnownScattering
 
 MILLIMETRES = 1e3  # in a metre
 LEAST_INFORMATION = 1e-9  # 1/m2 for a muon: a scanner that sees nothing has a finite error

@@ -3,25 +3,33 @@
 __all__ = ["GEOMETRIES", "industry"]
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from detopt.errors import ConfigError
-from detopt.pipeline import Pipeline, Simulator
+from detopt.pipeline import Analysis, Objective, Pipeline, Scatter, Simulator, Summary
 from detopt.usecases.muon_scanner.calibration import Budget
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.flow import Readout, Scans
 from detopt.usecases.muon_scanner.industry.deviations import (
     DeviationReconstruction,
-    KnownScattering,
-    MomentumClasses,
+    Deviations,
 )
 from detopt.usecases.muon_scanner.industry.furnace import furnace
+from detopt.usecases.muon_scanner.industry.known_scattering import KnownScattering
 from detopt.usecases.muon_scanner.industry.line_source import LineSource
+from detopt.usecases.muon_scanner.industry.momenta import MomentumClasses
 from detopt.usecases.muon_scanner.industry.parameters import (
     InformationAnalysis,
     ParameterError,
     expected_errors,
 )
 from detopt.usecases.muon_scanner.industry.pipe import pipe
+from detopt.usecases.muon_scanner.industry.posterior import (
+    CurveAnalysis,
+    PosteriorError,
+    posterior_errors,
+)
 from detopt.usecases.muon_scanner.panels import ScannerCost
 from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
@@ -57,6 +65,17 @@ def industry(config: Config) -> Pipeline:
     soft_budget = config.budget if config.budget_mode == "soft" else None
     exposure = HOUR if config.exposure is None else config.exposure
     n_muons = muons.rate * exposure
+    budget = Budget(cost, soft_budget)
+    analysis: Analysis[Deviations, Scans, Any]
+    objective: Objective[Any]
+    diagnostics: Callable[[Summary], Sequence[Scatter]]
+    if geometry.n_knots is None:
+        analysis, objective = InformationAnalysis(likelihood), ParameterError(budget, n_muons)
+        diagnostics = functools.partial(expected_errors, n_muons=n_muons, name=geometry.name)
+    else:
+        analysis = CurveAnalysis(likelihood)
+        objective = PosteriorError(budget, n_muons, geometry)
+        diagnostics = functools.partial(posterior_errors, n_muons=n_muons, geometry=geometry)
     source = LineSource(geometry, muons, config.n_muons, config.loses_energy)
     nominal = geometry.rasterize(geometry.nominal[None])
 
@@ -66,8 +85,8 @@ def industry(config: Config) -> Pipeline:
             source=source,
             simulator=simulator,
             reconstruction=DeviationReconstruction(geometry.reference),
-            analysis=InformationAnalysis(likelihood),
-            objective=ParameterError(Budget(cost, soft_budget), n_muons),
+            analysis=analysis,
+            objective=objective,
             hard=hard,
             n_events=config.n_scans,
             chunk_size=max(1, CHUNK_MUONS // config.n_muons),
@@ -75,7 +94,7 @@ def industry(config: Config) -> Pipeline:
             price=cost,
             objective_name=f"error of the {geometry.name} [mm]",
             view=functools.partial(view, config, nominal),
-            diagnostics=functools.partial(expected_errors, n_muons=n_muons, name=geometry.name),
+            diagnostics=diagnostics,
         )
 
     reference = pipeline(HardSimulator(config.n_above), None)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from detopt.physics.scattering import HIGHLAND_LOG, HIGHLAND_SCALE
@@ -50,6 +50,10 @@ class Lines:
     def secant(self) -> Float[Tensor, "*batch"]:
         """Path length over height difference, >= 1."""
         return (1 + self.slope.square().sum(0)).sqrt()
+
+    def __getitem__(self, some: Bool[Tensor, "*batch"] | Int[Tensor, " n"]) -> "Lines":
+        """Some of the lines."""
+        return Lines(self.position[:, some], self.slope[:, some], self.height)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ __all__ = [
     "PredictedPortal",
     "alarm_level",
     "half_mass",
+    "predicted_level",
     "roc_curve",
 ]
 
@@ -79,14 +80,30 @@ def alarm_level(scores: Float[Tensor, " n"], rate: float) -> Float[Tensor, ""]:
     r"""Level that a further harmless scan exceeds with a probability of at most `rate`.
 
     The order statistic :math:`k = \lceil (1 - \alpha)(n + 1) \rceil` of n harmless scans: the
-    bound is exact whatever the distribution of the scores. With too few scans it is the largest.
+    bound is exact whatever the distribution of the scores. With too few scans it is the largest,
+    and infinite without any: then nothing may raise an alarm.
 
     Args:
         scores: Of harmless scans.
         rate: Probability :math:`\alpha` of a false alarm.
     """
+    if not len(scores):
+        return scores.new_tensor(math.inf)
     order = math.ceil((1 - rate) * (len(scores) + 1) - 1e-9)
     return scores.sort().values[min(order, len(scores)) - 1]
+
+
+def predicted_level(noise: Float[Tensor, " n"], rate: float) -> Float[Tensor, ""]:
+    """Level of the alarm from the sizes of the excesses in harmless scans, see `PredictedPortal`.
+
+    Args:
+        noise: Logarithm of the typical large excess of each harmless scan.
+        rate: Probability of a false alarm.
+    """
+    if not len(noise):
+        return noise.new_tensor(math.inf)
+    shift = math.log(math.log1p(-0.05) / math.log1p(-rate))
+    return (LEVEL_FACTOR * noise.mean().exp()).asinh() + GUMBEL_SCALE * shift
 
 
 def half_mass(mass: Float[Tensor, " n"], found: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -180,8 +197,9 @@ class PredictedPortal(Objective[PortalRows]):
     Note:
         The factor k, 8 at 5 % false alarms, stands for the tail of the excesses of harmless cargo
         and is taken to be the same for all designs, as evenly spread ones have it within 10 %; at
-        other rates the level moves as that of a Gumbel distribution. The final verdict,
-        `PortalJudge`, knows nothing of it.
+        other rates the level moves as that of a Gumbel distribution. Without harmless scans, as
+        in some resamples of few, the level is infinite and everything is missed. The final
+        verdict, `PortalJudge`, knows nothing of it.
     """
 
     def __init__(self, goal: PortalGoal, budget: Budget) -> None:
@@ -191,10 +209,8 @@ class PredictedPortal(Objective[PortalRows]):
 
     def forward(self, summary: PortalRows, design: Design) -> Outcome:
         """Objective, with missed blocks and w50 of each material."""
-        size = summary.noise[summary.kind == CLEAN].mean()
         rate = self.goal.false_positive_rate
-        shift = math.log(math.log1p(-0.05) / math.log1p(-rate))
-        level = (LEVEL_FACTOR * size.exp()).asinh() + GUMBEL_SCALE * shift
+        level = predicted_level(summary.noise[summary.kind == CLEAN], rate)
         found = torch.special.ndtr((summary.signal - level) / BANDWIDTH)
         return _outcome(summary, found, self.goal, self.budget, design, {})
 

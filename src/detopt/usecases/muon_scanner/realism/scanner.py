@@ -24,6 +24,7 @@ from detopt.usecases.muon_scanner.realism.slab import pass_slab
 
 WORST_SLOPE = 0.3  # rad; error of a slope with which a track counts a quarter
 
+
 @dataclass(frozen=True)
 class RealReadout:
     """Hits of all groups. A muon that stops has none below: nobody tells that it stopped.
