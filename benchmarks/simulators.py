@@ -22,6 +22,10 @@ SIMULATORS = Benchmark(
         "overhead": "geant4_overhead",
         "faults": "geant4_faults",
         "pythia": "pythia_rate",
+        "fast_showers": "fast_showers",
+        "calorimeter": "calorimeter",
+        "materials": "calorimeter_materials",
+        "real_materials": "calorimeter_real_materials",
     },
     introduction="""# Simulators of the field in the loop: what must hold, and what was measured
 

@@ -35,6 +35,7 @@ SMALL = {  # options that keep the tests short
     "policy_gradient": {"batch": 3},
     "enumeration": {},
     "gumbel_softmax": {"n_draws": 2},
+    "end_to_end_surrogate": {"batch": 2, "training": {"n_steps": 20, "n_warm_steps": 5}},
 }
 SEVERAL = ("bayesian_pareto", "nsga2", "nsga3")
 MIXED = [name for name in SMALL if METHODS[name].accepts_discrete]

@@ -28,7 +28,12 @@ from detopt.runtime.executors import ProblemRecipe, ProcessExecutor, SerialExecu
 from detopt.runtime.storage import Artifacts
 
 TIMES = {"wall_s", "cpu_s"}
-OPTIONS = {"cma": {"population": 4}, "lbfgsb": {}}
+QUICK = {"n_steps": 20, "n_warm_steps": 5}
+OPTIONS = {
+    "cma": {"population": 4},
+    "lbfgsb": {},
+    "end_to_end_surrogate": {"batch": 1, "training": QUICK},
+}
 
 OTHER_PROBLEMS = {"enumeration", "gumbel_softmax", "nsga3"}  # categories, two objectives
 every_method = pytest.mark.parametrize("method", sorted(set(METHODS) - OTHER_PROBLEMS))

@@ -41,6 +41,7 @@ from detopt.cli.service import serve, token
 from detopt.cli.store import store_app
 from detopt.cli.together import INTERRUPTED, files_by_digest, finish, merge, parent_settings
 from detopt.cli.train_imager import train_imager
+from detopt.cli.validate_surrogate import validate_surrogate
 from detopt.cli.worker import worker
 from detopt.errors import DetoptError
 
@@ -302,6 +303,7 @@ app.command()(worker)
 app.command()(serve)
 app.command()(doctor)
 app.command("geant4-data")(geant4_data)
+app.command("validate-surrogate")(validate_surrogate)
 app.command()(token)
 app.add_typer(store_app, name="store")
 app.add_typer(budget_app, name="budget")

@@ -16,6 +16,7 @@ from detopt.gradients import (
 from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.bayesian import Bayesian, BayesianPareto
 from detopt.optimizers.cma_es import CMAES
+from detopt.optimizers.end_to_end_surrogate import EndToEndSurrogate
 from detopt.optimizers.enumeration import Enumeration
 from detopt.optimizers.generative_surrogate import GenerativeSurrogate
 from detopt.optimizers.gradient_descent import Adam, StochasticGradientDescent
@@ -39,6 +40,7 @@ __all__ = [
     "Adam",
     "Bayesian",
     "BayesianPareto",
+    "EndToEndSurrogate",
     "Enumeration",
     "GenerativeSurrogate",
     "GridScan",
@@ -63,6 +65,7 @@ METHODS: Mapping[str, type[Optimizer]] = {
     "cma": CMAES,
     "local_surrogate": LocalSurrogate,
     "lgso": GenerativeSurrogate,
+    "end_to_end_surrogate": EndToEndSurrogate,
     "newton": Newton,
     "bayesian": Bayesian,
     "bayesian_pareto": BayesianPareto,

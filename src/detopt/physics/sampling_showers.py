@@ -302,11 +302,20 @@ def sharing_weight(stack: Stack) -> Float[Tensor, "*designs layers"]:
     :math:`\hat e > 1` and that fraction would exceed 1; there :math:`\kappa = \hat e`, which has
     the same limit for thin active layers.
     """
+    if not stack.is_sampling:
+        return visible_weight(stack, stack.thickness.new_ones(1))
+    return visible_weight(stack, e_over_mip(stack)[..., None])
+
+
+def visible_weight(
+    stack: Stack, ratio: Float[Tensor, "*#batch layers_or_one"]
+) -> Float[Tensor, "*batch layers"]:
+    """The same for a given ratio of e/mip, of the stack or of each layer."""
     weight = stack.column("minimum_ionization") * stack.column("density")
     weight = weight * stack.column("radiation_length")
     if not stack.is_sampling:
-        return weight
-    ratio, mask = e_over_mip(stack)[..., None], stack.sampling_mask
+        return weight.expand(torch.broadcast_shapes(weight.shape, ratio.shape))
+    mask = stack.sampling_mask
     fraction = torch.where(mask, _cell_fraction(stack), 0.5)
     below = ratio.clamp(max=1.0)
     light = below * (1 - fraction) / (1 - below * fraction)

@@ -15,9 +15,12 @@ References:
     arXiv:2002.04632.
 """
 
-__all__ = ["ConditionalGenerator"]
+__all__ = ["ConditionalGenerator", "seeded"]
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +28,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detopt.errors import MethodError
-from detopt.surrogates.training import Training, ridge
+from detopt.surrogates.row_maps import RowMap
+from detopt.surrogates.training import Descent, Progress, Training, ridge
 
 CONSTANT = 1e-9  # share of a column's range below which a residual is taken as zero
 ROUNDING = 1e-14  # share of its size, idem
@@ -40,6 +44,7 @@ class ConditionalGenerator(ABC):
         n_columns: Columns of a row, >= 1.
         training: Effort of a fit.
         dtype: Precision of the network.
+        row_map: Turns rows into what is modelled, and back; a law that they obey.
 
     Raises:
         MethodError: A number of columns is below 1.
@@ -51,6 +56,7 @@ class ConditionalGenerator(ABC):
         n_columns: int,
         training: Training | None = None,
         dtype: torch.dtype = torch.float32,
+        row_map: RowMap | None = None,
     ) -> None:
         if n_conditions < 1 or n_columns < 1:
             raise MethodError(
@@ -59,7 +65,7 @@ class ConditionalGenerator(ABC):
             )
         self.n_conditions, self.n_columns = n_conditions, n_columns
         self.training = Training() if training is None else training
-        self.dtype = dtype
+        self.dtype, self.row_map = dtype, row_map
         self._network: nn.Module | None = None
         self._scaling: dict[str, Tensor] = {}
 
@@ -73,10 +79,9 @@ class ConditionalGenerator(ABC):
         network: nn.Module,
         conditions: Tensor,
         residuals: Tensor,
-        n_steps: int,
-        rng: torch.Generator,
+        descent: Descent,
     ) -> float:
-        """Improve the network by `n_steps` steps; the loss at the end."""
+        """Improve the network; the loss at the end."""
 
     @abstractmethod
     def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
@@ -87,43 +92,60 @@ class ConditionalGenerator(ABC):
         """Whether there was a fit."""
         return self._network is not None
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments with which another generator of this kind is made like this one."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: getattr(self, name) for name in names}
+
     def fit(
         self,
         conditions: Float[Tensor, "n n_conditions"],
         samples: Float[Tensor, "n n_columns"],
         rng: torch.Generator,
         warm: bool = True,
+        progress: Progress | None = None,
     ) -> float:
         """Learn from examples.
+
+        Examples of earlier designs may be among them, so that a warm start does not forget.
 
         Args:
             conditions: What each row depends on, such as theta.
             samples: The rows.
             rng: Where weights, batches and noise come from.
             warm: Whether to go on from the weights of the last fit, if there was one.
+            progress: Is told the steps that are done, and all of them.
 
         Returns:
-            The loss at the end, averaged over the last tenth of the steps.
+            The lowest loss of held-out rows (see `Training`), or without them the loss at the end,
+            averaged over the last tenth of the steps.
 
         Raises:
-            MethodError: There are fewer than two rows, they have another shape, or a number is not
-                finite.
+            MethodError: There are fewer than two rows, they have another shape, a number is not
+                finite, or the loss becomes so.
         """
         self._check(conditions, samples)
-        begin = int(torch.randint(2**62, (), generator=rng))
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(begin)
+        with seeded(rng):
             fresh = self._network is None or not warm
             network = self._build().to(self.dtype) if fresh else self._network
             assert network is not None
-            rows = samples.detach().to(torch.float64)
-            scaled = self._rescale(conditions.detach().to(torch.float64), rows)
+            given, rows = self._mapped(conditions, samples, rng)
+            scaled = self._rescale(given, rows)
             residuals = self._residuals(scaled, rows).to(self.dtype)
             steps = self.training.n_steps if fresh else self.training.n_warm_steps
-            loss = self._train(network, scaled.to(self.dtype), residuals, steps, rng)
+            descent = Descent(self.training, steps, rng, progress)
+            loss = self._train(network, scaled.to(self.dtype), residuals, descent)
         self._network = network.requires_grad_(False)
         self._calibrate(scaled, rows, rng)
         return loss
+
+    def _mapped(
+        self, conditions: Tensor, samples: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Conditions, and rows as they are modelled."""
+        given, rows = (one.detach().to(torch.float64) for one in (conditions, samples))
+        return given, rows if self.row_map is None else self.row_map.columns(given, rows, rng)
 
     def _rescale(self, conditions: Tensor, rows: Tensor) -> Tensor:
         """Choose the scales and slopes; the scaled conditions."""
@@ -177,7 +199,10 @@ class ConditionalGenerator(ABC):
         residuals = self._draw(self._network, scaled.to(self.dtype), rng)
         known = self._scaling
         mean = known["location"] + scaled @ known["slopes"]
-        return (mean + known["scale"] * residuals).to(conditions.dtype)
+        rows = mean + known["scale"] * residuals
+        if self.row_map is not None:
+            rows = self.row_map.rows(conditions.to(torch.float64), rows)
+        return rows.to(conditions.dtype)
 
     def log_prob(
         self,
@@ -190,11 +215,16 @@ class ConditionalGenerator(ABC):
             MethodError: This kind of generator has no density, or there was no fit yet.
         """
         scaled = self._scaled(conditions)
-        residuals = self._residuals(scaled, samples.to(torch.float64))
+        rows, stretch = samples.to(torch.float64), torch.zeros((), dtype=torch.float64)
+        if self.row_map is not None:
+            given = conditions.to(torch.float64)
+            stretch = self.row_map.log_volume(given, rows)
+            rows = self.row_map.columns(given, rows, torch.Generator())
+        residuals = self._residuals(scaled, rows)
         assert self._network is not None
         found = self._log_density(self._network, scaled.to(self.dtype), residuals.to(self.dtype))
         volume = self._safe_scale.log().sum()
-        return (found.to(torch.float64) - volume).to(conditions.dtype)
+        return (found.to(torch.float64) - volume + stretch).to(conditions.dtype)
 
     def _log_density(
         self,
@@ -207,9 +237,8 @@ class ConditionalGenerator(ABC):
     def _scaled(self, conditions: Tensor) -> Tensor:
         if self._network is None:
             raise MethodError("The generator was not fitted yet. Call `fit` first.")
-        scaled: Tensor = (conditions.to(torch.float64) - self._scaling["center"]) / (
-            self._scaling["width"]
-        )
+        known = self._scaling
+        scaled: Tensor = (conditions.to(torch.float64) - known["center"]) / known["width"]
         return scaled
 
     def _check(self, conditions: Tensor, samples: Tensor) -> None:
@@ -243,3 +272,12 @@ class ConditionalGenerator(ABC):
             raise MethodError("The stored state belongs to another generator.") from error
         self._network = network.requires_grad_(False)
         self._scaling = {name: state[name].clone() for name in SCALING}
+
+
+@contextmanager
+def seeded(rng: torch.Generator) -> Iterator[None]:
+    """The global generator, from which weights come, begins with `rng` and is left as it was."""
+    begin = int(torch.randint(2**62, (), generator=rng))
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(begin)
+        yield

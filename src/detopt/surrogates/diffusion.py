@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.training import Training, descend, perceptron
+from detopt.surrogates.row_maps import RowMap
+from detopt.surrogates.training import Descent, Training, perceptron
 
 FREQUENCIES = (1.0, 2.0)  # in which the network sees the time
 
@@ -33,6 +34,7 @@ class ConditionalDiffusion(ConditionalGenerator):
         dtype: Precision of the network.
         hidden: Units of the hidden layers.
         n_draw_steps: Steps of a sample.
+        row_map: Turns rows into what is modelled.
 
     Note:
         Few steps leave an error of the shape; that of the mean is taken out to first order.
@@ -50,8 +52,9 @@ class ConditionalDiffusion(ConditionalGenerator):
         dtype: torch.dtype = torch.float32,
         hidden: tuple[int, ...] = (64, 64),
         n_draw_steps: int = 10,
+        row_map: RowMap | None = None,
     ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype)
+        super().__init__(n_conditions, n_columns, training, dtype, row_map)
         if n_draw_steps < 1 or not hidden or min(hidden) < 1:
             raise MethodError(
                 f"`n_draw_steps` and `hidden` units must be >= 1, got {n_draw_steps} and {hidden}."
@@ -67,9 +70,10 @@ class ConditionalDiffusion(ConditionalGenerator):
         network: nn.Module,
         conditions: Tensor,
         residuals: Tensor,
-        n_steps: int,
-        rng: torch.Generator,
+        descent: Descent,
     ) -> float:
+        rng = descent.rng
+
         def loss(rows: Tensor) -> Tensor:
             real, given = residuals[rows], conditions[rows]
             noise = torch.randn(real.shape, generator=rng, dtype=self.dtype)
@@ -78,7 +82,7 @@ class ConditionalDiffusion(ConditionalGenerator):
             velocity = time.cos() * noise - time.sin() * real
             return (_velocity(network, mixed, time, given) - velocity).square().mean()
 
-        return descend(network, loss, len(residuals), n_steps, self.training, rng)
+        return descent.descend(network, loss, len(residuals))
 
     def _draw(self, network: nn.Module, conditions: Tensor, rng: torch.Generator) -> Tensor:
         rows = torch.randn(len(conditions), self.n_columns, generator=rng, dtype=self.dtype)

@@ -1,0 +1,116 @@
+"""Thicknesses and materials of a sampling calorimeter with real Geant4 events.
+
+The calorimeter of `calorimeter_materials`, with electrons of 1 to 10 GeV. The search begins where
+the fast model ends, with every combination of materials, and sees Geant4 events alone: a local
+surrogate for each combination, of which ever fewer go on. The design that it recommends, the fast
+model's, and equal layers within the same limits are judged with fresh events; the best of equal
+layers counts.
+"""
+
+import os
+from typing import Any
+
+import torch
+
+from detopt.design import Design
+from detopt.pipeline import Problem
+from detopt.simulators.geant4.folders import VARIABLE
+from detopt.usecases.sampling_calorimeter import Config, build
+from simulators_parts.calorimeter import judge
+from simulators_parts.calorimeter_materials import METHODS, OPTIONS, combinations, objective, search
+from simulators_parts.geant4 import geant4
+from tables import Row
+
+SPECTRUM = {"high_energy": 10.0}
+N_ROUNDS, N_EVENTS, RADIUS = 8, 150, 0.25
+BASELINES = (
+    "equal layers of lead",
+    "equal layers of lead, as shallow as they may be",
+    "equal layers of iron, as long as they may be",
+)
+N_JUDGE, MOST, NORMAL = 1_500, 20_000, 1.96
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """Search with the fast model, then with Geant4; judge with fresh events."""
+    runner = geant4()
+    os.environ[VARIABLE] = str(runner.data_set.folder)
+    fast, real = (_problem(source) for source in ("fast", "geant4"))
+    n_rounds, options = METHODS["exhaustive scan"]
+    runs = [search(part, "adam", 8 if quick else n_rounds, options) for part in combinations(fast)]
+    best = min(runs, key=lambda one: objective(fast, one[0], 4_000))[0]
+    from_there = real.with_space(real.space.starting_at(best))
+    settings = {
+        "method": "local_surrogate",
+        "radius": RADIUS,
+        "n_events": 10 if quick else N_EVENTS,
+    }
+    found, counts = search(from_there, "enumeration", N_ROUNDS, settings)
+    designs = {**_equal_layers(real), "the fast model": best, "Geant4 events": found}
+    n_judge = 60 if quick else N_JUDGE
+    judged = {
+        name: {**judge(real, design, n_judge), "design": design.numbers()}
+        for name, design in designs.items()
+    }
+    return {"designs": judged, "counts": counts, "n_judge": n_judge}
+
+
+def _problem(source: str) -> Problem:
+    """Absorbers of both materials; scintillators as they are."""
+    problem = build(Config(**OPTIONS, **SPECTRUM, source=source))
+    return problem.with_space(problem.space.freeze("active"))
+
+
+def _equal_layers(problem: Problem) -> dict[str, Design]:
+    """Lead of the start and of the least depth, and iron of the largest length."""
+    start = problem.space.start
+    room = OPTIONS["length"] / OPTIONS["n_layers"] - 1e-3 * float(start["active"][0])
+    names = [name for name in start if "material" in name]
+    iron = {
+        "absorber": torch.full_like(start["absorber"], 1e3 * room),
+        **{name: torch.ones_like(start[name]) for name in names},
+    }
+    shallow = {"absorber": OPTIONS["containment"] * start["absorber"]}
+    designs = (start, Design({**start, **shallow}), Design({**start, **iron}))
+    return dict(zip(BASELINES, designs, strict=True))
+
+
+def rows(result: dict[str, Any]) -> list[Row]:
+    """What must hold."""
+    found, counts = result["designs"], result["counts"]
+    base = min((found[name] for name in BASELINES), key=lambda one: one["objective"])
+    equal = ", ".join(
+        f"{name} {found[name]['objective']:.4f} +- {found[name]['error']:.4f}" for name in BASELINES
+    )
+    table = []
+    for name, one in found.items():
+        if name in BASELINES:
+            continue
+        gain = 1 - one["objective"] / base["objective"]
+        relative = [each["error"] / each["objective"] for each in (one, base)]
+        error = (1 - gain) * sum(value**2 for value in relative) ** 0.5
+        metals = " and ".join(
+            OPTIONS["absorber"][int(one["design"][f"absorber_material_{zone}"])]
+            for zone in range(OPTIONS["n_zones"])
+        )
+        layers = ", ".join(f"{thickness:.1f}" for thickness in one["design"]["absorber"])
+        what = f"{one['objective']:.4f} +- {one['error']:.4f} GeV^1/2, {metals}: {layers} mm"
+        table.append(
+            (
+                f"thicknesses and materials, electrons of 1 to 10 GeV, found with {name}: better "
+                "than equal layers of either metal within the same limits, "
+                f"{result['n_judge']} fresh Geant4 events of each",
+                "gain outside the 95 % interval",
+                f"{what}; {equal}: {gain:.1%} +- {error:.1%} below the better one",
+                gain > NORMAL * error,
+            )
+        )
+    table.append(
+        (
+            "Geant4 events that this search used, and designs outside of bounds or limits",
+            f"<= {MOST} and 0",
+            f"{counts[1]} in {counts[0]} designs, {counts[2]}",
+            counts[1] <= MOST and counts[2] == 0,
+        )
+    )
+    return table

@@ -1,0 +1,216 @@
+r"""Fits the coefficients of `tuned_showers` to layer energies of a full simulation.
+
+>>> from detopt.physics import materials
+>>> from detopt.physics.shower_stacks import Layer, Stack
+>>> iron, plastic = materials.get("Fe"), materials.get("polystyrene")
+>>> stack = Stack.of([Layer(iron, 0.02), Layer(plastic, 0.005, active=True)] * 12)
+>>> LayerSample(stack, 10.0, torch.rand(50, 24)).n_showers
+50
+"""
+
+__all__ = ["LayerSample", "ShowerMoments", "fit_tuning", "shower_moments"]
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from detopt.errors import DomainError
+from detopt.physics.shower_stacks import Stack, stack_medium
+from detopt.physics.tuned_sampling import sampling_noise
+from detopt.physics.tuned_showers import (
+    ShowerTuning,
+    expected_layer_energies,
+    load_tuning,
+    tuned_shape,
+)
+
+N_NODES = 8  # of the mean over shapes, and as many mirrored ones
+LEAST_SHARE = 0.005  # of the energy, or of the visible one: layers below it are left out
+MEAN_FLOOR, WIDTH_FLOOR, LAYER_FLOOR = 0.02, 0.03, 0.2  # relative: no fit is better than this
+LAYER_WEIGHT = 0.25  # of the widths of single layers
+FAR = 4.0  # standard deviations, from where a deviation counts linearly
+TRIMMED = 0.01  # of the showers: the farthest, such as those with a photonuclear reaction
+
+
+@dataclass(frozen=True)
+class LayerSample:
+    """Simulated showers of one energy in one stack.
+
+    Attributes:
+        stack: The layers.
+        energy: Energy of the incident electrons [GeV].
+        deposit: Energy in each layer, active or not [GeV].
+    """
+
+    stack: Stack
+    energy: float
+    deposit: Float[Tensor, "n_showers layers"]
+
+    @property
+    def n_showers(self) -> int:
+        """How many showers there are."""
+        return len(self.deposit)
+
+    @functools.cached_property
+    def moments(self) -> "ShowerMoments":
+        """Their means and widths."""
+        deposit = self.deposit.double() / self.energy
+        visible = deposit[:, self.stack.active_mask].sum(1)
+        distance = (visible - visible.median()).abs()
+        kept = visible[distance.argsort()[: len(visible) - int(TRIMMED * len(visible))]]
+        return ShowerMoments(
+            deposit.mean(0), deposit.var(0), visible.mean(), kept.std() / kept.mean()
+        )
+
+    def counted(self, least: float = LEAST_SHARE) -> Bool[Tensor, " layers"]:
+        """Which layers hold more than a share of the energy, or active ones of the visible one."""
+        moments = self.moments
+        share = torch.where(self.stack.active_mask, moments.mean / moments.visible, moments.mean)
+        return share > least
+
+
+@dataclass(frozen=True)
+class ShowerMoments:
+    """Means and widths of showers, in units of the incident energy.
+
+    Attributes:
+        mean: Mean energy of each layer.
+        variance: Its variance from shower to shower.
+        visible: Mean energy of all active layers.
+        resolution: Relative standard deviation of their sum.
+    """
+
+    mean: Float[Tensor, " layers"]
+    variance: Float[Tensor, " layers"]
+    visible: Float[Tensor, ""]
+    resolution: Float[Tensor, ""]
+
+
+def shower_moments(
+    stack: Stack, energy: float, tuning: ShowerTuning | None = None
+) -> ShowerMoments:
+    """Means and widths by the coefficients, over fixed shapes in place of random ones.
+
+    Args:
+        stack: The layers.
+        energy: Energy of the electrons [GeV].
+        tuning: Coefficients; those of the package by default.
+
+    Note:
+        Differentiable in the thicknesses and the coefficients.
+    """
+    tuning = load_tuning() if tuning is None else tuning
+    each = torch.full((2 * N_NODES,), energy, dtype=torch.float64)
+    shape = tuned_shape(each, stack_medium(stack), _normals(), tuning)
+    deposit = expected_layer_energies(stack, each, shape, tuning)
+    noise = sampling_noise(stack, each, shape, deposit, tuning)
+    share = deposit / energy
+    seen = torch.where(stack.active_mask, share, torch.zeros_like(share))
+    noisy = share[:, noise.seen]
+    together = torch.einsum("ni,nij,nj->n", noisy, noise.covariance, noisy).mean()
+    visible = seen.sum(1)
+    width, mean = torch.sqrt(visible.var() + together), visible.mean()
+    own = (noisy.square() * noise.variance).mean(0)
+    variance = share.var(0).index_add(0, noise.seen, own)
+    return ShowerMoments(share.mean(0), variance, mean, width / mean)
+
+
+def fit_tuning(
+    samples: Sequence[LayerSample], start: ShowerTuning | None = None, n_iterations: int = 80
+) -> ShowerTuning:
+    r"""Coefficients with which means and widths agree with simulated showers.
+
+    The sum over all samples of
+
+    .. math::
+        \left\langle h\left(\frac{m_i - \hat m_i}{\hat m_i}\right)\right\rangle
+        + \frac{(\ln r/\hat r)^2}{4 \epsilon_r^2}
+        + \frac14 \frac{\langle (\ln v_i/\hat v_i)^2 \rangle}{2 \epsilon_v^2}
+
+    is minimized: :math:`m_i` are mean energies of layers, :math:`r` the relative resolution of the
+    visible energy, :math:`v_i` variances of active layers. Errors are those of the sample and a
+    floor of 2, 3 and 20 %; :math:`h` is Huber's loss.
+
+    Args:
+        samples: Simulated showers, of different stacks and energies.
+        start: Where the search begins; the coefficients of the package by default.
+        n_iterations: Steps of the search (L-BFGS), at most.
+
+    Returns:
+        Coefficients, as numbers.
+
+    Raises:
+        DomainError: There is no sample, a sample has less than three showers, or no layer of a
+            stack is active.
+
+    References:
+        P. J. Huber, Ann. Math. Statist. 35 (1964) 73.
+    """
+    _check(samples)
+    start = load_tuning() if start is None else start
+    names, numbers = [field.name for field in fields(start)], start.numbers()
+    sizes = [len(numbers[name]) for name in names]
+    theta = torch.tensor(list(itertools.chain(*numbers.values())), dtype=torch.float64)
+    scale = theta.abs().clamp(min=0.1)
+    step = torch.zeros_like(theta).requires_grad_()
+
+    def tuning() -> ShowerTuning:
+        pieces = (theta + scale * step).split(sizes)
+        return ShowerTuning(**{n: tuple(p.unbind()) for n, p in zip(names, pieces, strict=True)})
+
+    search = torch.optim.LBFGS(
+        [step], max_iter=n_iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        search.zero_grad()
+        now = tuning()
+        loss = torch.stack([_distance(sample, now) for sample in samples]).mean()
+        loss.backward()
+        return loss.item()
+
+    search.step(closure)
+    with torch.no_grad():
+        return ShowerTuning.read(tuning().numbers())
+
+
+def _distance(sample: LayerSample, tuning: ShowerTuning) -> Float[Tensor, ""]:
+    """What `fit_tuning` sums over the samples."""
+    found, true = shower_moments(sample.stack, sample.energy, tuning), sample.moments
+    n, counted = sample.n_showers, sample.counted()
+    mean, variance = true.mean[counted], true.variance[counted]
+    error = torch.sqrt(variance / n + (MEAN_FLOOR * mean).square())
+    pull = (found.mean[counted] - mean) / error
+    means = torch.nn.functional.huber_loss(pull, torch.zeros_like(pull), delta=FAR)
+    width = torch.log(found.resolution / true.resolution)
+    layers = counted & sample.stack.active_mask
+    widths = torch.log(found.variance[layers] / true.variance[layers]).square().mean()
+    return (
+        means
+        + width.square() / (1 / (2 * n) + WIDTH_FLOOR**2) / 4
+        + LAYER_WEIGHT * widths / (4 / n + LAYER_FLOOR**2) / 2
+    )
+
+
+@functools.cache
+def _normals() -> Float[Tensor, "nodes 2"]:
+    """Evenly spread pairs of normals, each with its mirror image."""
+    sobol = torch.quasirandom.SobolEngine(2, scramble=True, seed=3)
+    uniform = sobol.draw(N_NODES, dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
+    normals = torch.special.ndtri(uniform)
+    return torch.cat([normals, -normals])
+
+
+def _check(samples: Sequence[LayerSample]) -> None:
+    if not samples:
+        raise DomainError("A fit needs at least one sample, got none.")
+    for sample in samples:
+        if sample.n_showers < 3:
+            raise DomainError(f"A sample needs at least 3 showers, got {sample.n_showers}.")
+        if not any(sample.stack.active):
+            raise DomainError("No layer of a sample is active. Set `active` of some layers.")

@@ -1,0 +1,152 @@
+"""What enters the calorimeter, and where its showers come from: three simulators, one readout."""
+
+__all__ = ["Beam", "FastShowers", "Geant4Showers", "LibraryShowers", "Showers", "Signals"]
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from detopt.design import Design
+from detopt.physics import materials
+from detopt.physics.tuned_sampling import sample_tuned_showers
+from detopt.pipeline import Simulator, Source
+from detopt.simulators.geant4 import Geant4, Primaries, StackSimulator
+from detopt.usecases.sampling_calorimeter.config import Config
+from detopt.usecases.sampling_calorimeter.layers import Calorimeter
+from detopt.usecases.sampling_calorimeter.library import ShowerLibrary
+
+PARTICLES = {"electron": "e-", "photon": "photon"}
+PER_METRE = 100.0  # GeV/cm to GeV/m
+
+
+@dataclass(frozen=True)
+class Showers:
+    """Particles that enter.
+
+    Attributes:
+        energy: Energy [GeV].
+        chosen: Which shower of a library; 0 where there is none.
+    """
+
+    energy: Float[Tensor, " n"]
+    chosen: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Signals of the active layers, in GeV of visible energy."""
+
+    layer: Float[Tensor, "n n_layers"]
+
+
+class Beam(Source[Showers]):
+    """Energies with as many particles in each octave, or those of a library.
+
+    Args:
+        config: Options of the use case.
+        library: Showers to choose from, if there are any.
+    """
+
+    def __init__(self, config: Config, library: ShowerLibrary | None = None) -> None:
+        super().__init__()
+        self.config, self.library = config, library
+
+    def forward(self, n_events: int, rng: Generator, dtype: torch.dtype) -> Showers:
+        """Draw `n_events` particles."""
+        if self.library is not None:
+            chosen = torch.randint(len(self.library.energy), (n_events,), generator=rng)
+            return Showers(self.library.energy[chosen].to(dtype), chosen)
+        uniform = torch.rand(n_events, generator=rng, dtype=torch.float64)
+        low, high = self.config.low_energy, self.config.high_energy
+        energy = (low * (high / low) ** uniform).to(dtype)
+        return Showers(energy, torch.zeros(n_events, dtype=torch.int64))
+
+
+class FastShowers(Simulator[Showers, Signals]):
+    """Showers of the fast model; differentiable.
+
+    Args:
+        calorimeter: Maps designs to layers.
+        hard: Whether layers are there or not, or partly there.
+    """
+
+    def __init__(self, calorimeter: Calorimeter, hard: bool = False) -> None:
+        super().__init__()
+        self.calorimeter, self.hard = calorimeter, hard
+
+    def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
+        """Signals of the events."""
+        config = self.calorimeter.config
+        stack = self.calorimeter.stack(design, self.hard)
+        if self.hard:  # what is not there has no thickness, which no formula likes
+            gone = stack.thickness == 0
+            stack = stack.with_thickness(stack.thickness.clamp(min=1e-9))
+        deposit = sample_tuned_showers(stack, events.energy, rng, config.particle)[:, 1::2]
+        if self.hard:
+            deposit = torch.where(gone[1::2], 0.0, deposit)
+        return _read_out(deposit, config, rng)
+
+
+class Geant4Showers(Simulator[Showers, Signals]):
+    """Real Geant4 events; not differentiable.
+
+    Args:
+        calorimeter: Maps designs to layers.
+    """
+
+    def __init__(self, calorimeter: Calorimeter) -> None:
+        super().__init__()
+        config = self.calorimeter_config = calorimeter.config
+        self.simulator = StackSimulator(
+            calorimeter.stack, config.width, geant4=Geant4(n_workers=config.geant4_workers)
+        )
+
+    def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
+        """Signals of the events.
+
+        Raises:
+            MethodError: Somebody wants the derivative.
+            NotFoundError: There are no data for Geant4.
+            SimulationError: Geant4 failed; the message names the event and the seed.
+        """
+        config = self.calorimeter_config
+        primaries = Primaries.gun(PARTICLES[config.particle], events.energy.double())
+        deposits = self.simulator(primaries, design, rng)
+        return _read_out(deposits.energy[:, 1::2].to(events.energy), config, rng)
+
+
+class LibraryShowers(Simulator[Showers, Signals]):
+    r"""Showers of a library of depths; differentiable.
+
+    An active layer sees what the library's showers deposit, around the depth of its middle, in a
+    slab of absorber with the same loss of a minimum ionizing particle. Its own response is
+    left to the reconstruction.
+
+    Args:
+        calorimeter: Maps designs to layers.
+        library: Showers in a block of the absorber.
+    """
+
+    def __init__(self, calorimeter: Calorimeter, library: ShowerLibrary) -> None:
+        super().__init__()
+        self.calorimeter, self.library = calorimeter, library
+
+    def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
+        """Signals of the events."""
+        stack = self.calorimeter.stack(design, hard=False)
+        block = materials.get(self.library.absorber)
+        depth = (stack.depth.cumsum(0) - stack.depth / 2)[1::2] * block.radiation_length
+        half = stack.ionization[1::2] / (PER_METRE * block.minimum_ionization * block.density) / 2
+        behind, before = (self.library.deposited(depth + s * half) for s in (1, -1))
+        deposit = (behind - before)[events.chosen].to(events.energy).clamp(min=0.0)
+        return _read_out(deposit, self.calorimeter.config, rng)
+
+
+def _read_out(deposit: Float[Tensor, "n n_layers"], config: Config, rng: Generator) -> Signals:
+    """Deposits with the fluctuations of photoelectrons and noise."""
+    normals = torch.randn(deposit.shape, generator=rng, dtype=deposit.dtype)
+    variance = deposit / config.light + config.noise**2
+    tiny = torch.finfo(deposit.dtype).tiny ** 0.5  # the root stays differentiable without noise
+    return Signals(deposit + (variance + tiny).sqrt() * normals)
