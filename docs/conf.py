@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-# Kernels of executed pages inherit these: several processes share the cores, pictures belong into the
-# page, and `!detopt` is the command of this environment.
+# Kernels of executed pages inherit these: several processes share the cores, pictures belong into
+# the page, and `!detopt` is the command of this environment.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
