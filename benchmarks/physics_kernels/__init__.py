@@ -17,6 +17,8 @@ KERNELS: dict[str, Kernel] = {
 HOLDS = "holds arguments or results, computes nothing of its own"
 LOOKS_UP = "looks up a name"
 ONCE = "one number for a material or a layer, computed once"
+PART = "a part of `sample_tuned_showers`, timed there"
+FITS = "a fit, or its check, and no part of a simulation"
 
 NO_KERNELS: dict[str, str] = {
     "beams.BeamParticles": HOLDS,
@@ -53,7 +55,18 @@ NO_KERNELS: dict[str, str] = {
     "shower_spots.Spots": HOLDS,
     "shower_stacks.Layer": HOLDS,
     "shower_stacks.Stack": HOLDS,
+    "shower_tuning.LayerSample": HOLDS,
+    "shower_tuning.ShowerMoments": HOLDS,
+    "shower_tuning.fit_tuning": FITS,
+    "shower_tuning.shower_moments": FITS,
     "tracking.TrackResolution": HOLDS,
     "tracking.TrackingLayers": HOLDS,
+    "tuned_sampling.SamplingNoise": HOLDS,
+    "tuned_sampling.sampling_noise": PART,
+    "tuned_showers.ShowerTuning": HOLDS,
+    "tuned_showers.cumulative_share": PART,
+    "tuned_showers.expected_layer_energies": PART,
+    "tuned_showers.load_tuning": LOOKS_UP,
+    "tuned_showers.tuned_shape": PART,
     "vertexing.Vertex": HOLDS,
 }

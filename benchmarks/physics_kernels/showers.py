@@ -16,6 +16,7 @@ from detopt.physics import (
     shower_radial,
     shower_spots,
     shower_stacks,
+    tuned_sampling,
 )
 from detopt.physics.electromagnetic_showers import LongitudinalShape
 from physics_kernels.common import NORMAL, RNG, SHARE, Kernel
@@ -163,6 +164,13 @@ KERNELS = {
     ),
     "sampling_showers.sample_layer_energies": Kernel(
         lambda e: sampling_showers.sample_layer_energies(STACK, e, RNG),
+        (ENERGY,),
+        draws=2 + N_CELLS,
+        element=OF_CELLS,
+        share=400,
+    ),
+    "tuned_sampling.sample_tuned_showers": Kernel(
+        lambda e: tuned_sampling.sample_tuned_showers(STACK, e, RNG),
         (ENERGY,),
         draws=2 + N_CELLS,
         element=OF_CELLS,

@@ -32,6 +32,7 @@ from runtime_parts.processes import FORK
 RECOVERED, REFUSED, WRONG = "recovered", "refused", "wrong"
 HOUR = 3_600.0
 MEMORY = 32 * 2**20  # B
+TOO_MUCH = 2**40  # B; never from memory that the process had freed before
 
 
 def kill(lab: Lab) -> str:
@@ -247,7 +248,7 @@ def memory_cap(lab: Lab) -> str:
 def _starve(lab: Lab) -> None:
     store = Store(Database(str(lab.store.database.engine.url), clock=lab.clock), lab.store.blobs)
     source = _Acting(store, lab.run_id)
-    source.act = lambda: len(bytearray(10 * MEMORY))  # type: ignore[assignment, return-value]
+    source.act = lambda: len(bytearray(TOO_MUCH))  # type: ignore[assignment, return-value]
     worker = lab.new_worker(source)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     cap = pages * resource.getpagesize() + MEMORY
