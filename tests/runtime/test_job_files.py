@@ -76,7 +76,11 @@ def test_pods_have_no_rights_and_time_to_leave():
 def test_pods_fit_the_schema_of_kubernetes():
     validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
     job = yaml.safe_load((FILES / "workers.yaml").read_text())
-    validate.validate(job, validate.latest_version(), strict=True)
+    version = validate.latest_version()
+    validate.validate(job, version, strict=True)
+    job["spec"]["template"]["spec"]["containers"][0]["imag"] = "misspelt"
+    with pytest.raises(validate.ValidationError, match="imag"):
+        validate.validate(job, version, strict=True)
 
 
 def test_htcondor_reads_the_submit_file():

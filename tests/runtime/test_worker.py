@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from detopt.errors import CheckpointError
 from detopt.runtime.interruption import Interrupted, held_back, interruptible
+from detopt.runtime.sources import StoreSource
 from detopt.runtime.storage import Lease
 from detopt.runtime.worker import Worker
 
@@ -55,3 +57,23 @@ def test_a_signal_is_held_back_to_the_end_and_raised_once():
     assert reached == ["end"]
     with interruptible(), held_back():
         pass
+
+
+class FullStore(StoreSource):
+    """Has no room for several answers at once."""
+
+    def __init__(self):
+        self.kept = []
+
+    def finish_all(self, answers):
+        if len(answers) > 1:
+            raise CheckpointError("The disk is full.")
+        self.kept += answers
+        return ["accepted"]
+
+
+def test_answers_that_cannot_be_kept_together_are_handed_in_one_by_one(caplog):
+    source, answers = FullStore(), [(LEASE, b"one"), (LEASE, b"two")]
+    Worker(source)._finish(answers)
+    assert source.kept == answers
+    assert caplog.messages == ["2 answers are handed in one by one: The disk is full."]

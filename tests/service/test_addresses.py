@@ -69,5 +69,19 @@ def test_a_study_that_runs_code_is_refused(study, error, match):
         _refuse_code(yaml.safe_dump(study).encode())
 
 
-def test_a_plain_study_is_taken():
-    _refuse_code(yaml.safe_dump({"use_case": "hump", "options": {}}).encode())
+@pytest.mark.parametrize(
+    ("study", "taken"),
+    [
+        ({"use_case": "hump", "options": {}}, True),
+        ({"use_case": "muon_scanner"}, True),
+        ({"use_case": "muon_scanner", "options": {"volume": "inputs/wall.npz"}}, True),
+        ({"use_case": "muon_scanner", "options": {"volume": "wall.npz"}}, False),
+    ],
+)
+def test_a_study_with_files_of_its_own_alone_is_taken(study, taken):
+    try:
+        _refuse_code(yaml.safe_dump(study).encode())
+        found = True
+    except ConfigError:
+        found = False
+    assert found == taken

@@ -10,36 +10,17 @@ from typing import Annotated
 import typer
 
 from detopt.cli import output
-from detopt.cli.budget import (
-    Machine,
-    MaxCpuHours,
-    MaxGpuHours,
-    MaxMoney,
-    MaxWallHours,
-    PriceFile,
-    SharedBudget,
-    Spot,
-    budget_app,
-    budget_settings,
-)
+from detopt.cli.budget import MaxCpuHours, MaxGpuHours, MaxMoney, MaxWallHours, budget_app
 from detopt.cli.compare import compare_methods
 from detopt.cli.doctor import doctor
 from detopt.cli.geant4 import geant4_data
-from detopt.cli.options import (
-    Debug,
-    Json,
-    Options,
-    Settings,
-    read_options,
-    repeat_lists,
-    split_options,
-)
+from detopt.cli.options import Debug, Json, Options, read_options, repeat_lists
 from detopt.cli.physics import physics
-from detopt.cli.places import Blobs, SharedDatabase, shared_urls
 from detopt.cli.reconstruct import reconstruct
+from detopt.cli.run import run
 from detopt.cli.service import serve, token
 from detopt.cli.store import store_app
-from detopt.cli.together import INTERRUPTED, files_by_digest, finish, merge, parent_settings
+from detopt.cli.together import INTERRUPTED, finish, merge
 from detopt.cli.train_imager import train_imager
 from detopt.cli.validate_surrogate import validate_surrogate
 from detopt.cli.worker import worker
@@ -69,105 +50,7 @@ def list_(json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001
     output.listing({"use_cases": cases, "methods": methods}, json)
 
 
-@app.command()
-def run(
-    use_case: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[USECASE]",
-            help="Use case, or a study in a YAML file; with --parent that of the parent",
-        ),
-    ] = None,
-    option: Options = [],  # noqa: B006 (typer copies it)
-    method: Annotated[str | None, typer.Option(help="Optimizer; see `detopt list`")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of the optimizer")] = None,
-    events: Annotated[int | None, typer.Option(help="Events in an evaluation")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; same result")] = None,
-    free: Annotated[
-        list[str], typer.Option(help="Parameter, group or pattern; nothing else is free then")
-    ] = [],  # noqa: B006
-    freeze: Annotated[list[str], typer.Option(help="Parameter, group or pattern to keep")] = [],  # noqa: B006
-    parent: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Start from the final design of a run")
-    ] = None,
-    track: Annotated[
-        list[str], typer.Option(help="Show it in tensorboard, wandb, comet or mlflow")
-    ] = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Folder of the run")] = None,
-    database: SharedDatabase = None,
-    blobs: Blobs = None,
-    max_cpu_hours: MaxCpuHours = None,
-    max_gpu_hours: MaxGpuHours = None,
-    max_wall_hours: MaxWallHours = None,
-    max_money: MaxMoney = None,
-    prices: PriceFile = None,
-    machine: Machine = None,
-    spot: Spot = False,
-    shared_budget: SharedBudget = None,
-    json: Json = False,
-    debug: Debug = False,  # noqa: ARG001
-) -> None:
-    """Optimize a use case, judge the result independently and write a report."""
-    from detopt.api import Study
-    from detopt.runtime import StudyConfig
-
-    given = {
-        "method": method,
-        "rounds": rounds,
-        "events": events,
-        "seed": seed,
-        "workers": workers,
-        "free": free or None,
-        "freeze": freeze or None,
-        "trackers": track or None,
-    }
-    options = read_options(option)
-    database, blobs = shared_urls(database, blobs)
-    with contextlib.ExitStack() as files:
-        name, inherited = files.enter_context(parent_settings(use_case, parent, database, blobs))
-        name, settings = _settings(name, options, method, inherited.pop("options", {}))
-        settings |= inherited | {key: value for key, value in given.items() if value is not None}
-        settings |= budget_settings(
-            settings.get("compute_budget"),
-            cpu_hours=max_cpu_hours,
-            gpu_hours=max_gpu_hours,
-            wall_hours=max_wall_hours,
-            money=max_money,
-            prices=prices,
-            machine=machine,
-            spot=spot,
-            shared=shared_budget,
-        )
-        settings["options"] = files.enter_context(
-            files_by_digest(name, settings["options"], database, blobs)
-        )
-        study = Study.from_config(
-            StudyConfig.make(name, **settings), out, database=database, blobs=blobs
-        )
-    finish(study if database is None else Study.resume(study.folder), json)
-
-
-def _settings(
-    use_case: str, options: Settings, method: str | None, inherited: Settings
-) -> tuple[str, Settings]:
-    """Use case and settings of a study, from a name or from a file."""
-    from detopt import usecases
-    from detopt.runtime import load_study
-
-    if Path(use_case).suffix in {".yaml", ".yml"}:
-        base = load_study(Path(use_case))
-        data = base.model_dump()
-        name = data.pop("use_case")
-        settings = split_options(options, set(usecases.load(name).config.model_fields))
-        if method is not None and method != base.method:
-            data["method_options"] = {}
-        for key in ("options", "method_options"):
-            settings[key] = {**data[key], **settings.get(key, {})}
-        return name, {**data, **settings}
-    settings = split_options(options, set(usecases.load(use_case).config.model_fields))
-    settings["options"] = {**inherited, **settings["options"]}
-    return use_case, settings
+app.command()(run)
 
 
 @app.command()

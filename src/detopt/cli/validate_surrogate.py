@@ -2,8 +2,11 @@
 
 __all__ = ["validate_surrogate"]
 
+from collections.abc import Mapping
+from dataclasses import replace
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,31 +15,45 @@ from detopt.cli.options import Debug, Json
 from detopt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
+
+    from detopt.random import Seed
+    from detopt.surrogates import ConditionalGenerator
+    from detopt.surrogates.validation import Features, Validation
+
+    Arrays = dict[str, Tensor]
 
 MOST_ROWS = 20_000
 DIFFERENCES = ("theta", "totals", "step", "given")
 
 
+Model = Annotated[Path, typer.Argument(help="Surrogate, as `save_surrogate` wrote it")]
+Reference = Annotated[
+    Path,
+    typer.Argument(
+        help="Rows of the simulator that it did not learn from: an .npz with `conditions` and "
+        "`rows`; for gradients also `theta`, `totals`, `step` and `given`"
+    ),
+]
+Compared = Annotated[
+    str, typer.Option(help="What is compared beside all columns: layers or columns")
+]
+Quantities = Annotated[list[str], typer.Option(help="Gradient to compare: response or resolution")]
+Out = Annotated[Path, typer.Option(help="Folder of the results")]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of a classifier, at most")]
+Force = Annotated[bool, typer.Option("--force", help="Replace earlier results")]
+
+
 def validate_surrogate(
-    model: Annotated[Path, typer.Argument(help="Surrogate, as `save_surrogate` wrote it")],
-    reference: Annotated[
-        Path,
-        typer.Argument(
-            help="Rows of the simulator that it did not learn from: an .npz with `conditions` and "
-            "`rows`; for gradients also `theta`, `totals`, `step` and `given`"
-        ),
-    ],
-    features: Annotated[
-        str, typer.Option(help="What is compared beside all columns: layers or columns")
-    ] = "layers",
-    quantity: Annotated[
-        list[str], typer.Option(help="Gradient to compare: response or resolution")
-    ] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="Folder of the results")] = Path("validation"),
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a classifier, at most")] = 2_000,
+    model: Model,
+    reference: Reference,
+    features: Compared = "layers",
+    quantity: Quantities = [],  # noqa: B006
+    out: Out = Path("validation"),
+    steps: Steps = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace earlier results")] = False,
+    force: Force = False,
     json: Json = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
@@ -44,18 +61,9 @@ def validate_surrogate(
 
     Writes validation.json and validation.png.
     """
-    from dataclasses import replace
-    from json import dumps
-
-    import torch
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from detopt.random import Seed
-    from detopt.reports.surrogate_figure import surrogate_figure
     from detopt.surrogates import load_surrogate
-    from detopt.surrogates.gradient_score import Differences
-    from detopt.surrogates.two_sample import CLASSIFIER
-    from detopt.surrogates.validation import FEATURES, validate
+    from detopt.surrogates.validation import FEATURES
 
     if features not in FEATURES:
         raise ConfigError(f"--features must be one of {', '.join(FEATURES)}, got {features!r}.")
@@ -63,31 +71,10 @@ def validate_surrogate(
         raise ConfigError(f"{str(out)!r} holds a validation. Add --force to replace it.")
     surrogate, facts = load_surrogate(model)
     arrays = _arrays(reference, bool(quantity))
-    conditions, rows = arrays["conditions"][:MOST_ROWS], arrays["rows"][:MOST_ROWS]
-    differences = None
-    if quantity:
-        differences = Differences(arrays["theta"], float(arrays["step"]), arrays["totals"])
-    with output.counter("validating") as progress:
-        found = validate(
-            surrogate,
-            conditions,
-            rows,
-            Seed(seed),
-            FEATURES[features],
-            differences,
-            quantity,
-            arrays.get("given"),
-            replace(CLASSIFIER, n_steps=steps),
-            progress,
-        )
-    with torch.no_grad():
-        drawn = surrogate.sample(conditions, Seed(seed).child("figure").generator())
-    real, fake = (FEATURES[features](conditions, one)[1] for one in (rows, drawn))
-    out.mkdir(parents=True, exist_ok=True)
-    figure = surrogate_figure(found, real, fake, str(facts.get("label", "")))
-    FigureCanvasAgg(figure).print_png(str(out / "validation.png"))
+    found = _compare(surrogate, arrays, FEATURES[features], quantity, Seed(seed), steps)
+    figure = _figure(surrogate, arrays, FEATURES[features], found, Seed(seed), facts)
     data = {"model": str(model), "facts": facts, **found.as_dict()}
-    (out / "validation.json").write_text(dumps(data, indent=1) + "\n")
+    _write(out, data, figure)
     if json:
         output.document(data)
         return
@@ -97,8 +84,65 @@ def validate_surrogate(
     output.facts(title, [*lines, ("results", str(out))])
 
 
-def _arrays(path: Path, with_differences: bool) -> "dict[str, Tensor]":
-    """What the file holds, checked."""
+def _compare(
+    surrogate: "ConditionalGenerator",
+    arrays: "Arrays",
+    features: "Features",
+    quantities: list[str],
+    seed: "Seed",
+    n_steps: int,
+) -> "Validation":
+    from detopt.surrogates.gradient_score import Differences
+    from detopt.surrogates.two_sample import CLASSIFIER
+    from detopt.surrogates.validation import validate
+
+    differences = None
+    if quantities:
+        differences = Differences(arrays["theta"], float(arrays["step"]), arrays["totals"])
+    with output.counter("validating") as progress:
+        return validate(
+            surrogate,
+            arrays["conditions"],
+            arrays["rows"],
+            seed,
+            features,
+            differences,
+            quantities,
+            arrays.get("given"),
+            replace(CLASSIFIER, n_steps=n_steps),
+            progress,
+        )
+
+
+def _figure(
+    surrogate: "ConditionalGenerator",
+    arrays: "Arrays",
+    features: "Features",
+    found: "Validation",
+    seed: "Seed",
+    facts: Mapping[str, Any],
+) -> "Figure":
+    import torch
+
+    from detopt.reports.surrogate_figure import surrogate_figure
+
+    conditions, rows = arrays["conditions"], arrays["rows"]
+    with torch.no_grad():
+        drawn = surrogate.sample(conditions, seed.child("figure").generator())
+    real, fake = (features(conditions, one)[1] for one in (rows, drawn))
+    return surrogate_figure(found, real, fake, str(facts.get("label", "")))
+
+
+def _write(out: Path, data: Mapping[str, Any], figure: "Figure") -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    out.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(out / "validation.png"))
+    (out / "validation.json").write_text(dumps(data, indent=1) + "\n")
+
+
+def _arrays(path: Path, with_differences: bool) -> "Arrays":
+    """What the file holds, checked; of the rows the first `MOST_ROWS`."""
     import numpy as np
     import torch
 
@@ -114,4 +158,4 @@ def _arrays(path: Path, with_differences: bool) -> "dict[str, Tensor]":
     found = {name: one.double() for name, one in arrays.items()}
     if found["conditions"].ndim != 2 or found["rows"].ndim != 2:
         raise ConfigError(f"`conditions` and `rows` of {str(path)!r} must be tables.")
-    return found
+    return found | {name: found[name][:MOST_ROWS] for name in ("conditions", "rows")}

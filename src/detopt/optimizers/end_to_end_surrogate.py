@@ -19,6 +19,12 @@ from detopt.optimizers.end_to_end_models import (
     QuantityModel,
     SurrogateModel,
 )
+from detopt.optimizers.option_checks import (
+    refuse_not_positive,
+    refuse_not_whole,
+    refuse_unknown,
+)
+from detopt.optimizers.trust_radius import TrustRadius
 from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request, one_thread
 from detopt.random import Seed
@@ -27,10 +33,7 @@ from detopt.surrogates import KINDS, Training
 TARGETS = ("objective", "quantity")
 FEWEST, MOST = 4, 12  # designs in a round beside its center
 FIRST = 3  # times as many in the first one
-GROW, SHRINK = 1.6, 0.6  # of the radius
-GOOD, POOR = 0.6, 0.2  # share of the predicted gain that is reached
-LONGEST, SHORTEST = 3.0, 0.1  # of the radius, in units of the first one
-LONG_STEP = 0.9  # in radii: the radius was the limit
+RADIUS = TrustRadius(shortest=0.1, longest=3.0)
 DESCENT = 20  # gradient steps to the lowest point within the radius
 FIRST_SHARE, LAST_SHARE = 0.5, 0.05  # of the radius, that they are long
 MOST_EXCHANGES = 24  # other choices that are tried in a round
@@ -58,14 +61,14 @@ class EndToEndSurrogate(Optimizer):
         space: Design space.
         n_rounds: Rounds that are planned.
         problem: What judges drawn rows; needed for `quantity`.
-        n_events: Events in each evaluation, or None for the problem's own number.
-        radius: First radius of the trust region, in units of theta, > 0.
-        batch: Designs in a round beside the center; by default the number of coordinates, from 4
-            to 12. The first round has three times as many.
         target: `objective` learns the value of each evaluation, `quantity` the rows of its summary.
         generator: Kind of the surrogate of a quantity; a key of `detopt.surrogates.KINDS`.
         given: Fields of the summary that the design does not change, such as the true energy: the
             quantity is learned as a function of them.
+        n_events: Events in each evaluation, or None for the problem's own number.
+        radius: First radius of the trust region, in units of theta, > 0.
+        batch: Designs in a round beside the center; by default the number of coordinates, from 4
+            to 12. The first round has three times as many.
         training: Options of `Training`.
         warm: Whether a fit goes on from the last weights.
         seed: Seed of designs, weights and drawn rows.
@@ -89,24 +92,21 @@ class EndToEndSurrogate(Optimizer):
         space: DesignSpace,
         n_rounds: int,
         problem: Problem | None = None,
-        n_events: int | None = None,
-        radius: float = 0.5,
-        batch: int | None = None,
         target: str = "objective",
         generator: str = "regression",
         given: Sequence[str] = (),
+        n_events: int | None = None,
+        radius: float = 0.5,
+        batch: int | None = None,
         training: Mapping[str, Any] | None = None,
         warm: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__(space, n_rounds)
-        if not (math.isfinite(radius) and radius > 0):
-            raise MethodError(f"`radius` must be > 0, got {radius}.")
-        if batch is not None and not (isinstance(batch, int) and batch >= 1):
-            raise MethodError(f"`batch` must be a whole number >= 1, got {batch!r}.")
-        for name, choice, known in (("target", target, TARGETS), ("generator", generator, KINDS)):
-            if choice not in known:
-                raise MethodError(f"`{name}` must be one of {', '.join(known)}, got {choice!r}.")
+        refuse_not_positive(radius=radius)
+        refuse_not_whole(1, batch=batch)
+        refuse_unknown("target", target, TARGETS)
+        refuse_unknown("generator", generator, KINDS)
         if target == "quantity" and problem is None:
             raise MethodError("A surrogate of a quantity needs `problem`, which judges its rows.")
         self.n_events, self.target, self.warm = n_events, target, warm
@@ -180,15 +180,17 @@ class EndToEndSurrogate(Optimizer):
         if bool((self._proposal == self.theta).all()):
             return
         if not is_possible:  # its own evaluation failed
-            self.radius = max(self.radius * SHRINK, SHORTEST * self.first_radius)
+            self.radius = RADIUS.shrunk(self.radius, self.first_radius)
             return
         at, before = self._values(self._proposal, self.theta)
         moved = float(self._features.distance(self._proposal, self.theta))
-        share = (at - before) / min(self._gain, -1e-300)
-        if share > GOOD and moved > LONG_STEP * self.radius:
-            self.radius = min(self.radius * GROW, LONGEST * self.first_radius)
-        elif share < POOR:
-            self.radius = max(self.radius * SHRINK, SHORTEST * self.first_radius)
+        self.radius = RADIUS.after(
+            self.radius,
+            self.first_radius,
+            moved=moved,
+            reached=at - before,
+            promised=self._gain,
+        )
         if at < before:
             self.theta = self._proposal.clone()
 

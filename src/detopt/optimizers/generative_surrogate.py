@@ -14,7 +14,13 @@ from detopt.design import DesignSpace
 from detopt.errors import MethodError
 from detopt.gradients import GradientEstimate
 from detopt.optimizers.base import Optimizer, StateDict
+from detopt.optimizers.option_checks import (
+    refuse_not_positive,
+    refuse_not_whole,
+    refuse_unknown,
+)
 from detopt.optimizers.replay import Replay, summary_of
+from detopt.optimizers.trust_radius import TrustRadius
 from detopt.pipeline import Problem, Summary
 from detopt.pipeline.evaluation import Evaluation, Request, one_thread
 from detopt.pipeline.problem import Values
@@ -39,10 +45,7 @@ FEWEST, MOST = 4, 10  # designs in a round beside its center
 FIRST = 15  # in the first one, at most
 REACH = 2.0  # radii within which past evaluations are used again
 CAPACITY = 300_000  # numbers in stored rows: about a megabyte
-GROW, SHRINK = 1.6, 0.6  # of the radius
-GOOD, POOR = 0.6, 0.2  # share of the predicted gain that is reached
-LONGEST, SHORTEST = 4.0, 0.2  # of the radius, in units of the first one
-LONG_STEP = 0.9  # in radii: the radius was the limit
+RADIUS = TrustRadius(shortest=0.2, longest=4.0)
 DESCENT = 15  # gradient steps to the lowest point within the radius
 FIRST_SHARE, LAST_SHARE = 0.5, 0.05  # of the radius, that they are long
 BETAS, SMALL = (0.9, 0.999), 1e-8  # of Adam
@@ -104,15 +107,10 @@ class GenerativeSurrogate(Optimizer):
         seed: int = 0,
     ) -> None:
         super().__init__(space, n_rounds)
-        for name, value in (("radius", radius), ("learning_rate", learning_rate)):
-            if not (math.isfinite(value) and value > 0):
-                raise MethodError(f"`{name}` must be > 0, got {value}.")
-        for name, number in (("batch", batch), ("n_drawn", n_drawn)):
-            if number is not None and not (isinstance(number, int) and number >= 1):
-                raise MethodError(f"`{name}` must be a whole number >= 1, got {number!r}.")
-        for name, choice, known in (("step", step, STEPS), ("generator", generator, GENERATORS)):
-            if choice not in known:
-                raise MethodError(f"`{name}` must be one of {', '.join(known)}, got {choice!r}.")
+        refuse_not_positive(radius=radius, learning_rate=learning_rate)
+        refuse_not_whole(1, batch=batch, n_drawn=n_drawn)
+        refuse_unknown("step", step, STEPS)
+        refuse_unknown("generator", generator, GENERATORS)
         self.problem, self.n_events = problem, n_events
         self.batch = max(FEWEST, min(space.n_free // 2, MOST)) if batch is None else batch
         self.n_first = max(self.batch, min(space.n_free, FIRST)) if batch is None else batch
@@ -236,11 +234,9 @@ class GenerativeSurrogate(Optimizer):
         moved = float((self._proposal - self.theta).norm())
         if moved > 0 and self.step == "trust_region":
             reached = self._value(self._proposal) - self._value(self.theta)
-            share = reached / min(self._gain, -1e-300)
-            if share > GOOD and moved > LONG_STEP * self.radius:
-                self.radius = min(self.radius * GROW, LONGEST * self.first_radius)
-            elif share < POOR:
-                self.radius = max(self.radius * SHRINK, SHORTEST * self.first_radius)
+            self.radius = RADIUS.after(
+                self.radius, self.first_radius, moved=moved, reached=reached, promised=self._gain
+            )
             if reached < 0:
                 self.theta = self._proposal.clone()
 

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import DesignSpace
-from detopt.errors import MethodError
 from detopt.gradients import GradientEstimate
 from detopt.optimizers.base import Optimizer, StateDict
+from detopt.optimizers.option_checks import refuse_not_positive, refuse_not_whole
+from detopt.optimizers.trust_radius import TrustRadius
 from detopt.pipeline.evaluation import Evaluation, Request
 from detopt.random import Seed
 from detopt.surrogates import LocalQuadratic
@@ -21,11 +22,8 @@ FIRST = 8  # evaluations in the first round, at most
 BATCH = 6  # in the later ones, at most
 SPREAD = 0.5  # distance of the evaluations from the proposed center, in radii
 REACH = 2.5  # radii within which past evaluations are used
-GROW, SHRINK = 1.6, 0.6  # of the radius
-GOOD, POOR = 0.6, 0.2  # share of the predicted gain that is reached
-LONGEST, SHORTEST = 4.0, 0.04  # of the radius, in units of the first one
+RADIUS = TrustRadius(shortest=0.04, longest=4.0)
 WIDEST = 2.0  # of the scatter, in units of that in the first round, where noise asks for more
-LONG_STEP = 0.9  # in radii: the radius, not the curvature, was the limit
 IDLE, MAX_IDLE = 0.5, 4  # promised gain in standard errors, and rounds, before looking wider
 
 
@@ -62,10 +60,8 @@ class LocalSurrogate(Optimizer):
         seed: int = 0,
     ) -> None:
         super().__init__(space, n_rounds)
-        if not (math.isfinite(radius) and radius > 0):
-            raise MethodError(f"`radius` must be > 0, got {radius}.")
-        if batch is not None and not (isinstance(batch, int) and batch >= 1):
-            raise MethodError(f"`batch` must be a whole number >= 1, got {batch!r}.")
+        refuse_not_positive(radius=radius)
+        refuse_not_whole(1, batch=batch)
         n_free = space.n_free
         self.n_events = n_events
         self.batch = max(2, min(n_free // 2, BATCH)) if batch is None else batch
@@ -144,11 +140,9 @@ class LocalSurrogate(Optimizer):
         moved = float((self._proposal - self.theta).norm())
         if moved > 0:
             reached = -model.change(self.theta)  # objective at the proposal less that at the center
-            share = reached / min(self._gain, -1e-300)
-            if share > GOOD and moved > LONG_STEP * self.radius:
-                self.radius = min(self.radius * GROW, LONGEST * self.first_radius)
-            elif share < POOR:
-                self.radius = max(self.radius * SHRINK, SHORTEST * self.first_radius)
+            self.radius = RADIUS.after(
+                self.radius, self.first_radius, moved=moved, reached=reached, promised=self._gain
+            )
             if reached < 0:
                 self.theta = self._proposal.clone()
             model = self._fit(self.theta)
@@ -180,7 +174,7 @@ class LocalSurrogate(Optimizer):
             if model.value < self._best_value:
                 self._best, self._best_value = self.theta.clone(), model.value
             self._n_idle = 0
-            self.radius = LONGEST * self.first_radius
+            self.radius = RADIUS.longest * self.first_radius
             self._spread = SPREAD * self.radius
 
     def _fit(self, center: Float[Tensor, " d"]) -> LocalQuadratic:

@@ -7,6 +7,7 @@ goes away (SIGTERM, SIGUSR1, Ctrl-C) it gives them back and ends.
 __all__ = ["Worker", "main"]
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -30,6 +31,7 @@ from detopt.runtime.sources import INPUTS, STUDY, StoreSource, TaskSource
 from detopt.runtime.storage import Lease, Store
 
 AnswerT = TypeVar("AnswerT")
+LOGGER = logging.getLogger("detopt.worker")
 LEASE = 30.0  # s
 SHORTEST, LONGEST = 0.005, 0.5  # s between two looks at an empty queue
 
@@ -119,8 +121,8 @@ class Worker:
             try:
                 self.source.finish_all(answers)
                 return
-            except DetoptError:  # such as a full disk: each says so for itself
-                pass
+            except CheckpointError as error:  # such as a full disk: nothing of the visit is kept
+                LOGGER.warning("%d answers are handed in one by one: %s", len(answers), error)
         for lease, data in answers:
             self._try(lease, self.source.finish, lease, data)
 

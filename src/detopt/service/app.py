@@ -67,15 +67,21 @@ def make_app(store: Store, rate: float = RATE, most_bytes: int = MOST_BYTES) -> 
     """
     require("fastapi", extra="service", purpose="Serving tasks")
     import fastapi
-    from fastapi.concurrency import run_in_threadpool
-    from fastapi.responses import JSONResponse, Response
 
     app = fastapi.FastAPI(title="detopt", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_Limited, most_bytes=most_bytes)
-    tokens, referee = Tokens(store.database), Referee(store, rate)
+    own = fastapi.Depends(_holder(Tokens(store.database)))
+    referee = Referee(store, rate)
+    _answer_errors(app)
+    _serve_leases(app, referee, own)
+    _serve_answers(app, referee, own)
+    _serve_inputs(app, referee, own)
+    return app
 
-    def digest_path() -> Any:
-        return fastapi.Path(pattern=DIGEST)  # one for each parameter: it takes its name
+
+def _holder(tokens: Tokens) -> Callable[..., Token]:
+    """What finds the token of a request."""
+    import fastapi
 
     def holder(request: fastapi.Request) -> Token:
         given = request.headers.get("authorization", "")
@@ -84,7 +90,20 @@ def make_app(store: Store, rate: float = RATE, most_bytes: int = MOST_BYTES) -> 
             raise Refusal(401, "This needs a token that holds. Ask for one.")
         return found
 
-    own = fastapi.Depends(holder)
+    return holder
+
+
+def _digest_path() -> Any:
+    """A digest in the path of a request; one for each parameter, since it takes its name."""
+    import fastapi
+
+    return fastapi.Path(pattern=DIGEST)
+
+
+def _answer_errors(app: "FastAPI") -> None:
+    """Refusals and a store that is away become answers."""
+    import fastapi
+    from fastapi.responses import JSONResponse
 
     @app.exception_handler(Refusal)
     def refused(_: fastapi.Request, error: Refusal) -> JSONResponse:
@@ -94,6 +113,10 @@ def make_app(store: Store, rate: float = RATE, most_bytes: int = MOST_BYTES) -> 
     @app.exception_handler(CheckpointError)
     def away(_: fastapi.Request, __: CheckpointError) -> JSONResponse:
         return JSONResponse({"error": "The store cannot be used now. Try again."}, 503)
+
+
+def _serve_leases(app: "FastAPI", referee: Referee, own: Any) -> None:
+    """Taking tasks, keeping them and giving them back."""
 
     @app.get("/v1/health")
     def health() -> dict[str, str]:
@@ -105,24 +128,30 @@ def make_app(store: Store, rate: float = RATE, most_bytes: int = MOST_BYTES) -> 
         return {"leases": [dataclasses.asdict(lease) for lease in leases]}
 
     @app.post("/v1/tasks/{name}/renew")
-    def renew(body: _Renewal, name: str = digest_path(), token: Token = own) -> dict[str, bool]:
+    def renew(body: _Renewal, name: str = _digest_path(), token: Token = own) -> dict[str, bool]:
         return {"held": referee.renew(token, name, body.fence, body.lease_s)}
 
-    @app.post("/v1/tasks/{name}/fail")
-    def fail(body: _Failure, name: str = digest_path(), token: Token = own) -> dict[str, str]:
-        referee.fail(token, name, body.fence, body.error, body.final)
+    @app.post("/v1/tasks/{name}/release")
+    def release(body: _Release, name: str = _digest_path(), token: Token = own) -> dict[str, str]:
+        referee.release(token, name, body.fence)
         return {}
 
-    @app.post("/v1/tasks/{name}/release")
-    def release(body: _Release, name: str = digest_path(), token: Token = own) -> dict[str, str]:
-        referee.release(token, name, body.fence)
+
+def _serve_answers(app: "FastAPI", referee: Referee, own: Any) -> None:
+    """Handing in answers, or why there is none."""
+    import fastapi
+    from fastapi.concurrency import run_in_threadpool
+
+    @app.post("/v1/tasks/{name}/fail")
+    def fail(body: _Failure, name: str = _digest_path(), token: Token = own) -> dict[str, str]:
+        referee.fail(token, name, body.fence, body.error, body.final)
         return {}
 
     @app.put("/v1/tasks/{name}/answer/{digest}")
     async def finish(
         request: fastapi.Request,
-        name: str = digest_path(),
-        digest: str = digest_path(),
+        name: str = _digest_path(),
+        digest: str = _digest_path(),
         fence: int = fastapi.Query(ge=1, lt=2**31),
         token: Token = own,
     ) -> dict[str, str]:
@@ -130,17 +159,20 @@ def make_app(store: Store, rate: float = RATE, most_bytes: int = MOST_BYTES) -> 
         answer = await run_in_threadpool(referee.finish, token, name, fence, data, digest)
         return {"answer": answer}
 
+
+def _serve_inputs(app: "FastAPI", referee: Referee, own: Any) -> None:
+    """The files of a run, and stored bytes."""
+    from fastapi.responses import Response
+
     @app.get("/v1/inputs")
     def inputs(code: bool = False, token: Token = own) -> dict[str, Any]:
         files, left_out = referee.inputs(token, code=code)
         return {"files": files, "needs_code": left_out}
 
     @app.get("/v1/blobs/{digest}")
-    def blob(digest: str = digest_path(), code: bool = False, token: Token = own) -> Response:
+    def blob(digest: str = _digest_path(), code: bool = False, token: Token = own) -> Response:
         data = referee.blob(token, digest, code=code)
         return Response(data, media_type="application/octet-stream")
-
-    return app
 
 
 class _Limited:

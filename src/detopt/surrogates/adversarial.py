@@ -3,13 +3,12 @@
 __all__ = ["CramerGAN", "WassersteinGAN"]
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.row_maps import RowMap
 from detopt.surrogates.training import Descent, Training, perceptron, scheduled
 
 PENALTY = 10.0  # of a critic whose slope is not one
@@ -17,6 +16,7 @@ CRITIC_FEATURES = 16
 SMALL = 1e-12  # under a square root, whose slope at zero is infinite
 
 
+@dataclass(eq=False)
 class _Adversarial(ConditionalGenerator):
     """A generator and a critic that learn in turns; held-out rows are judged by energy distance."""
 
@@ -24,22 +24,11 @@ class _Adversarial(ConditionalGenerator):
     betas = (0.9, 0.999)  # of AdamW
     slowness = 1.0  # learning rate of the critic over that of the generator
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None,
-        dtype: torch.dtype,
-        hidden: tuple[int, ...],
-        n_latent: int,
-        row_map: RowMap | None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, row_map)
-        if n_latent < 1 or not hidden or min(hidden) < 1:
-            raise MethodError(
-                f"`n_latent` and `hidden` units must be >= 1, got {n_latent} and {hidden}."
-            )
-        self.hidden, self.n_latent = tuple(hidden), n_latent
+    n_latent: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_below(1, "n_latent")
 
     @abstractmethod
     def _turns(
@@ -58,11 +47,7 @@ class _Adversarial(ConditionalGenerator):
         return nn.ModuleDict({"generator": generator, "critic": critic})
 
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         network.requires_grad_(True)
         assert isinstance(network, nn.ModuleDict)
@@ -100,14 +85,10 @@ class CramerGAN(_Adversarial):
     is one real residual, so the generator minimizes the part that depends on it,
     :math:`|h(r) - h(g)| + |h(r) - h(g')| - |h(g) - h(g')|`. No density.
 
+    A step of a fit moves the generator and the critic.
+
     Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit; a step moves the generator and the critic.
-        dtype: Precision of the networks.
-        hidden: Units of the hidden layers of both networks.
-        n_latent: Numbers of noise behind a row.
-        row_map: Turns rows into what is modelled.
+        n_latent: Numbers of noise behind a row, >= 1.
 
     References:
         M. G. Bellemare et al., The Cramer Distance as a Solution to Biased Wasserstein Gradients,
@@ -115,18 +96,6 @@ class CramerGAN(_Adversarial):
     """
 
     n_features = CRITIC_FEATURES
-
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (64, 64),
-        n_latent: int = 8,
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, hidden, n_latent, row_map)
 
     def _turns(
         self, networks: nn.ModuleDict, given: Tensor, real: Tensor, rules: "_Rules"
@@ -141,6 +110,7 @@ class CramerGAN(_Adversarial):
         return loss
 
 
+@dataclass(eq=False)
 class WassersteinGAN(_Adversarial):
     r"""A network that turns noise and conditions into residuals, at the least cost of transport.
 
@@ -151,15 +121,11 @@ class WassersteinGAN(_Adversarial):
     with the slope of the critic h taken between real and drawn residuals. Only slopes above one are
     penalized: a critic that must be steep everywhere stays a straight line. No density.
 
+    A step of a fit moves the critic several times, and the generator once.
+
     Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit; a step moves the critic several times, and the generator once.
-        dtype: Precision of the networks.
-        hidden: Units of the hidden layers of both networks.
-        n_latent: Numbers of noise behind a row.
-        n_critic: Moves of the critic in a step.
-        row_map: Turns rows into what is modelled.
+        n_latent: Numbers of noise behind a row, >= 1.
+        n_critic: Moves of the critic in a step, >= 1.
 
     Note:
         Slower than `CramerGAN`, whose distance has unbiased gradients, and weaker: of a standard
@@ -174,21 +140,11 @@ class WassersteinGAN(_Adversarial):
     betas = (0.0, 0.9)  # a critic with a memory runs away
     slowness = 3.0  # a generator as fast as the critic overshoots
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (64, 64),
-        n_latent: int = 8,
-        n_critic: int = 3,
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, hidden, n_latent, row_map)
-        if n_critic < 1:
-            raise MethodError(f"`n_critic` must be >= 1, got {n_critic}.")
-        self.n_critic = n_critic
+    n_critic: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_below(1, "n_critic")
 
     def _turns(
         self, networks: nn.ModuleDict, given: Tensor, real: Tensor, rules: "_Rules"

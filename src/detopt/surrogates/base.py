@@ -17,10 +17,10 @@ References:
 
 __all__ = ["ConditionalGenerator", "seeded"]
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -36,38 +36,47 @@ ROUNDING = 1e-14  # share of its size, idem
 SCALING = ("center", "width", "location", "slopes", "scale")
 
 
+@dataclass(eq=False)
 class ConditionalGenerator(ABC):
     """Draws rows whose distribution depends on conditions, and learns how from examples.
+
+    Every kind takes these arguments, and may add some of its own after them.
 
     Args:
         n_conditions: Columns of the conditions, >= 1.
         n_columns: Columns of a row, >= 1.
         training: Effort of a fit.
         dtype: Precision of the network.
+        hidden: Units of the hidden layers, each >= 1; of each network where there are two.
         row_map: Turns rows into what is modelled, and back; a law that they obey.
 
     Raises:
-        MethodError: A number of columns is below 1.
+        MethodError: A number is below what it must be.
     """
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        row_map: RowMap | None = None,
-    ) -> None:
-        if n_conditions < 1 or n_columns < 1:
+    n_conditions: int
+    n_columns: int
+    training: Training = Training()  # noqa: RUF009 (frozen)
+    dtype: torch.dtype = torch.float32
+    hidden: tuple[int, ...] = (64, 64)
+    row_map: RowMap | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_conditions < 1 or self.n_columns < 1:
             raise MethodError(
                 "A generator needs at least one condition and one column, got "
-                f"{n_conditions} and {n_columns}."
+                f"{self.n_conditions} and {self.n_columns}."
             )
-        self.n_conditions, self.n_columns = n_conditions, n_columns
-        self.training = Training() if training is None else training
-        self.dtype, self.row_map = dtype, row_map
+        if not self.hidden or min(self.hidden) < 1:
+            raise MethodError(f"`hidden` units must be >= 1, got {self.hidden}.")
         self._network: nn.Module | None = None
         self._scaling: dict[str, Tensor] = {}
+
+    def _refuse_below(self, least: int, name: str) -> None:
+        """Refuse an argument that is too small."""
+        number = getattr(self, name)
+        if number < least:
+            raise MethodError(f"`{name}` must be >= {least}, got {number}.")
 
     @abstractmethod
     def _build(self) -> nn.Module:
@@ -75,11 +84,7 @@ class ConditionalGenerator(ABC):
 
     @abstractmethod
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         """Improve the network; the loss at the end."""
 
@@ -95,8 +100,7 @@ class ConditionalGenerator(ABC):
     @property
     def options(self) -> dict[str, Any]:
         """Arguments with which another generator of this kind is made like this one."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def fit(
         self,

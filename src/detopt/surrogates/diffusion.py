@@ -3,18 +3,18 @@
 __all__ = ["ConditionalDiffusion"]
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.row_maps import RowMap
-from detopt.surrogates.training import Descent, Training, perceptron
+from detopt.surrogates.training import Descent, perceptron
 
 FREQUENCIES = (1.0, 2.0)  # in which the network sees the time
 
 
+@dataclass(eq=False)
 class ConditionalDiffusion(ConditionalGenerator):
     r"""Noise, turned into residuals by a few deterministic steps of a reversed diffusion.
 
@@ -28,13 +28,7 @@ class ConditionalDiffusion(ConditionalGenerator):
     No density.
 
     Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit.
-        dtype: Precision of the network.
-        hidden: Units of the hidden layers.
-        n_draw_steps: Steps of a sample.
-        row_map: Turns rows into what is modelled.
+        n_draw_steps: Steps of a sample, >= 1.
 
     Note:
         Few steps leave an error of the shape; that of the mean is taken out to first order.
@@ -44,33 +38,18 @@ class ConditionalDiffusion(ConditionalGenerator):
         J. Ho, Progressive Distillation, arXiv:2202.00512.
     """
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (64, 64),
-        n_draw_steps: int = 10,
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, row_map)
-        if n_draw_steps < 1 or not hidden or min(hidden) < 1:
-            raise MethodError(
-                f"`n_draw_steps` and `hidden` units must be >= 1, got {n_draw_steps} and {hidden}."
-            )
-        self.hidden, self.n_draw_steps = tuple(hidden), n_draw_steps
+    n_draw_steps: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_below(1, "n_draw_steps")
 
     def _build(self) -> nn.Module:
         n_in = self.n_columns + self.n_conditions + 2 * len(FREQUENCIES)
         return perceptron(n_in, self.hidden, self.n_columns)
 
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         rng = descent.rng
 

@@ -3,6 +3,7 @@
 __all__ = ["ConditionalFlow"]
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 from detopt import optional
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator, seeded
-from detopt.surrogates.row_maps import RowMap
-from detopt.surrogates.training import Descent, Progress, Training
+from detopt.surrogates.training import Descent, Progress
 
 LAYERS = ("autoregressive", "coupling", "inverse_autoregressive")
 MAX_AUTOREGRESSIVE = 8  # columns; beyond, coupling layers, whose samples cost two passes
@@ -20,6 +20,7 @@ LONGEST = 5.0  # norm of a gradient step
 BLUR = 0.01  # noise added to residuals, so that repeated values have a density
 
 
+@dataclass(eq=False)
 class ConditionalFlow(ConditionalGenerator):
     r"""Noise, mapped by an invertible function that depends on the conditions.
 
@@ -36,46 +37,32 @@ class ConditionalFlow(ConditionalGenerator):
     instead of one for each column from data. Coupling layers take two passes for both.
 
     Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit.
-        dtype: Precision of the network.
-        hidden: Units of the hidden layers.
-        bins: Bins of a spline.
+        hidden: Units of the hidden layers; fewer than of other kinds, by default.
+        bins: Bins of a spline, >= 2.
         n_splines: Splines one after the other; one suffices for one column.
         layers: `autoregressive`, `coupling` or `inverse_autoregressive`; by default the first up to
             eight columns, and the second beyond.
-        row_map: Turns rows into what is modelled.
 
     References:
         C. Durkan et al., Neural Spline Flows, arXiv:1906.04032; D. P. Kingma et al., Inverse
         Autoregressive Flow, arXiv:1606.04934.
     """
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (32, 32),
-        bins: int = 8,
-        n_splines: int | None = None,
-        layers: str | None = None,
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, row_map)
-        if bins < 2 or not hidden or min(hidden) < 1:
-            raise MethodError(
-                f"`bins` must be >= 2 and `hidden` units >= 1, got {bins} and {hidden}."
-            )
-        few = LAYERS[0] if n_columns <= MAX_AUTOREGRESSIVE else LAYERS[1]
-        self.layers = few if layers is None else layers
+    hidden: tuple[int, ...] = (32, 32)
+    bins: int = 8
+    n_splines: int | None = None
+    layers: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_below(2, "bins")
+        if self.layers is None:
+            self.layers = LAYERS[0] if self.n_columns <= MAX_AUTOREGRESSIVE else LAYERS[1]
         if self.layers not in LAYERS:
-            raise MethodError(f"`layers` must be one of {', '.join(LAYERS)}, got {layers!r}.")
+            raise MethodError(f"`layers` must be one of {', '.join(LAYERS)}, got {self.layers!r}.")
+        if self.n_splines is None:
+            self.n_splines = 1 if self.n_columns == 1 else 2
         self._zuko = optional.require("zuko", extra="surrogates", purpose="A conditional flow")
-        self.hidden, self.bins = tuple(hidden), bins
-        self.n_splines = (1 if n_columns == 1 else 2) if n_splines is None else n_splines
 
     def _build(self) -> nn.Module:
         settings = {
@@ -97,11 +84,7 @@ class ConditionalFlow(ConditionalGenerator):
         return flow
 
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         def loss(rows: Tensor) -> Tensor:
             noise = self._noise(len(rows), descent.rng)

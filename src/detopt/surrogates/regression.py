@@ -3,6 +3,7 @@
 __all__ = ["ConditionalRegression"]
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 
 from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.row_maps import RowMap
-from detopt.surrogates.training import Descent, Training, perceptron
+from detopt.surrogates.training import Descent, perceptron
 
 REACH = 1.5  # largest logarithm of a width over the typical one
 CALIBRATION = 0.1  # share of the rows
@@ -21,6 +21,7 @@ FARTHEST = 4.0  # standard deviations of a pull, for the correlations
 SMALL = 1e-6  # under a width
 
 
+@dataclass(eq=False)
 class ConditionalRegression(ConditionalGenerator):
     r"""The mean of the residuals and their width as functions of the conditions, and normal noise.
 
@@ -32,14 +33,6 @@ class ConditionalRegression(ConditionalGenerator):
     that were not learned from lie within one standard deviation of each column, and the columns
     are correlated as the pulls are.
 
-    Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit.
-        dtype: Precision of the network.
-        hidden: Units of the hidden layers.
-        row_map: Turns rows into what is modelled.
-
     Note:
         Widths may vary by a factor of 4.5 up and down with the conditions. The right choice where
         rows are nearly normal, or only their means and widths matter.
@@ -48,31 +41,13 @@ class ConditionalRegression(ConditionalGenerator):
         D. A. Nix and A. S. Weigend, Proc. IEEE Int. Conf. Neural Networks (1994) 55.
     """
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (64, 64),
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, row_map)
-        if not hidden or min(hidden) < 1:
-            raise MethodError(f"`hidden` units must be >= 1, got {hidden}.")
-        self.hidden = tuple(hidden)
-
     def _build(self) -> nn.Module:
         network = perceptron(self.n_conditions, self.hidden, 2 * self.n_columns)
         network.register_buffer("factor", torch.eye(self.n_columns))
         return network
 
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         n = len(residuals)
         order = torch.randperm(n, generator=descent.rng)

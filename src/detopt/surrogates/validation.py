@@ -4,6 +4,7 @@ __all__ = ["FEATURES", "Features", "Validation", "layer_features", "validate"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
@@ -193,13 +194,9 @@ def validate(
     Raises:
         MethodError: The surrogate is not fitted, or there are too few rows.
     """
-    steps = [0, 5 + bool(quantities)]
-
-    def done() -> None:
-        steps[0] += 1
-        if progress is not None:
-            progress(steps[0], steps[1])
-
+    if quantities:
+        _refuse_unknown(quantities, differences, given)
+    done = _counted(progress, 5 + bool(quantities))
     rng = seed.child("draws").generator()
     with torch.no_grad():
         drawn = model.sample(conditions, rng)
@@ -214,32 +211,49 @@ def validate(
         )
     done()
     areas: dict[str, Any] = {}
-    for level, real, fake in (
-        ("low", rows, drawn),
-        ("high", real_features, drawn_features),
-    ):
+    for level, real, fake in (("low", rows, drawn), ("high", real_features, drawn_features)):
         one, two = torch.cat([conditions, real], 1), torch.cat([conditions, fake], 1)
         areas[level] = two_sample(one, two, seed.child(level), training=training)
         done()
-        half = len(one) // 2
-        order = torch.randperm(len(one), generator=rng)
-        areas[f"{level}_floor"] = two_sample(
-            one[order[:half]], one[order[half : 2 * half]], seed.child(level, 1), training=training
-        )
+        halves = _halves(one, rng)
+        areas[f"{level}_floor"] = two_sample(*halves, seed.child(level, 1), training=training)
         done()
     scores: dict[str, GradientScore] = {}
-    if quantities:
-        unknown = [name for name in quantities if name not in QUANTITIES]
-        if differences is None or given is None or unknown:
-            raise MethodError(
-                f"Gradients of {', '.join(quantities)} need differences of the simulator, the "
-                f"conditions behind theta, and names among {', '.join(QUANTITIES)}."
-            )
+    if differences is not None and given is not None and quantities:
         scores = _scores(model, differences, quantities, given, seed.child("gradient"))
         done()
     return Validation(
         n_rows=len(rows), features=names, gradients=scores, intervals=intervals, **areas, **close
     )
+
+
+def _counted(progress: Progress | None, n_steps: int) -> Callable[[], None]:
+    """What tells that one more step is done."""
+    steps = count(1)
+
+    def done() -> None:
+        if progress is not None:
+            progress(next(steps), n_steps)
+
+    return done
+
+
+def _halves(rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two random halves of the same size."""
+    half = len(rows) // 2
+    order = torch.randperm(len(rows), generator=rng)
+    return rows[order[:half]], rows[order[half : 2 * half]]
+
+
+def _refuse_unknown(
+    quantities: Sequence[str], differences: Differences | None, given: Tensor | None
+) -> None:
+    unknown = [name for name in quantities if name not in QUANTITIES]
+    if differences is None or given is None or unknown:
+        raise MethodError(
+            f"Gradients of {', '.join(quantities)} need differences of the simulator, the "
+            f"conditions behind theta, and names among {', '.join(QUANTITIES)}."
+        )
 
 
 def _closeness(

@@ -3,18 +3,18 @@
 __all__ = ["ConditionalVAE"]
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from detopt.errors import MethodError
 from detopt.surrogates.base import ConditionalGenerator
-from detopt.surrogates.row_maps import RowMap
-from detopt.surrogates.training import Descent, Training, perceptron
+from detopt.surrogates.training import Descent, perceptron
 
 NARROWEST, WIDEST = -6.0, 3.0  # logarithm of a width of the decoder
 
 
+@dataclass(eq=False)
 class ConditionalVAE(ConditionalGenerator):
     r"""Residuals from hidden variables, with normal noise of a learned width.
 
@@ -26,34 +26,17 @@ class ConditionalVAE(ConditionalGenerator):
     density is this integral, of which there is no closed form: none is given.
 
     Args:
-        n_conditions: Columns of the conditions.
-        n_columns: Columns of a row.
-        training: Effort of a fit.
-        dtype: Precision of the networks.
-        hidden: Units of the hidden layers of both networks.
-        n_latent: Hidden variables.
-        row_map: Turns rows into what is modelled.
+        n_latent: Hidden variables, >= 1.
 
     References:
         D. P. Kingma and M. Welling, Auto-Encoding Variational Bayes, arXiv:1312.6114.
     """
 
-    def __init__(
-        self,
-        n_conditions: int,
-        n_columns: int,
-        training: Training | None = None,
-        dtype: torch.dtype = torch.float32,
-        hidden: tuple[int, ...] = (64, 64),
-        n_latent: int = 8,
-        row_map: RowMap | None = None,
-    ) -> None:
-        super().__init__(n_conditions, n_columns, training, dtype, row_map)
-        if n_latent < 1 or not hidden or min(hidden) < 1:
-            raise MethodError(
-                f"`n_latent` and `hidden` units must be >= 1, got {n_latent} and {hidden}."
-            )
-        self.hidden, self.n_latent = tuple(hidden), n_latent
+    n_latent: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_below(1, "n_latent")
 
     def _build(self) -> nn.Module:
         n_in = self.n_columns + self.n_conditions
@@ -65,11 +48,7 @@ class ConditionalVAE(ConditionalGenerator):
         return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
 
     def _train(
-        self,
-        network: nn.Module,
-        conditions: Tensor,
-        residuals: Tensor,
-        descent: Descent,
+        self, network: nn.Module, conditions: Tensor, residuals: Tensor, descent: Descent
     ) -> float:
         assert isinstance(network, nn.ModuleDict)
 
