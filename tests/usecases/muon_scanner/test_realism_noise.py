@@ -9,9 +9,10 @@ import torch
 from detopt.pipeline import Nuisances
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.flow import Muons
+from detopt.usecases.muon_scanner.realism.association import associated
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
-from detopt.usecases.muon_scanner.realism.planes import Planes, flat_axes
+from detopt.usecases.muon_scanner.realism.planes import Planes, flat_axes, tilted_axes
 
 MUON = torch.tensor(5.0, dtype=torch.float64)
 
@@ -47,33 +48,99 @@ def test_noise_hits_are_as_frequent_as_their_density_says(rng):
     assert (hits.root_weight[1] > 0).double().mean().item() == pytest.approx(expected, rel=0.05)
 
 
-def test_a_fit_with_noise_hits_finds_nearly_all_lines_of_one_without(rng):
+def resolved(hits, planes):
+    found = associated(hits, planes, 0.0, MUON, backwards=True)
+    return found, fit_plane_hits(found, planes, 0.0, MUON, backwards=True)
+
+
+def test_lines_among_noise_hits_are_those_without_where_three_panels_saw_the_muon(rng):
     tracks = muons(4_000, rng)
     hits, _ = plane_hits(tracks, panels(), Response(None, 0.05), rng, backwards=True)
     clean = first_only(hits)
     whole = ((clean.root_weight[0] > 0).sum(0) >= 3)[0]
     noisy = ((hits.root_weight[1] > 0).sum(0) > 0)[0] & whole
     assert noisy.sum() > 400
-    found = fit_plane_hits(hits, panels(), 0.0, MUON, backwards=True)
+    found, line = resolved(hits, panels())
     true = fit_plane_hits(clean, panels(), 0.0, MUON, backwards=True)
-    away = (found.slope - tracks.slope).abs().amax(0)[0]
+    away = (line.slope - tracks.slope).abs().amax(0)[0]
     least = (true.slope - tracks.slope).abs().amax(0)[0]
     good = away < least + 5 * true.slope_variance.sqrt()[0]
-    assert good[noisy].double().mean().item() > 0.95
+    assert good[noisy].double().mean().item() > 0.99
     assert good[whole & ~noisy].double().mean().item() > 0.99
+    assert found.usable[0, whole].min().item() > 0.97
+
+
+def test_two_hits_make_no_track_where_noise_may_be(rng):
+    planes = panels(efficiency=0.7)
+    hits, _ = plane_hits(muons(4_000, rng), planes, Response(None, 0.05), rng, backwards=True)
+    found, _ = resolved(hits, planes)
+    n_hits = (hits.root_weight > 0).any(0).sum(0)[0]
+    two_true = ((hits.root_weight[0] > 0).sum(0)[0] == 2) & (n_hits == 3)
+    assert (n_hits == 2).sum() > 20
+    assert two_true.sum() > 50
+    assert found.usable[0, n_hits <= 2].max().item() == 0
+    assert found.usable[0, two_true].mean().item() < 0.1
+
+
+def test_two_panels_cannot_tell_noise(rng):
+    planes = panels(heights=(0.1, 0.4), efficiency=0.999)
+    hits, _ = plane_hits(muons(500, rng), planes, Response(None, 0.02), rng, backwards=True)
+    found, _ = resolved(hits, planes)
+    both = (hits.root_weight > 0).any(0).all(0)
+    assert both.sum() > 300
+    torch.testing.assert_close(found.usable, both.double())
 
 
 def test_without_noise_a_second_candidate_changes_nothing(rng):
     tracks = muons(500, rng)
     hits, _ = plane_hits(tracks, panels(), Response(None, 1e-12), rng, backwards=True)
     assert (hits.root_weight[1] == 0).all()
-    good = hits.usable > 0
-    found = fit_plane_hits(hits, panels(), 0.0, MUON, backwards=True)
+    good = (hits.root_weight[0] > 0).sum(0) >= 3
+    _, found = resolved(hits, panels())
     true = fit_plane_hits(first_only(hits), panels(), 0.0, MUON, backwards=True)
     spread = true.slope_variance.sqrt()[good]
     difference = (found.slope - true.slope)[:, good].abs() / spread
-    assert difference.median().item() < 0.05  # the filter trusts each hit to 1 - exp(-8)
-    assert difference.max().item() < 2
+    assert difference.max().item() < 0.05
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.2])
+def test_tracks_among_noise_are_found_in_tilted_panels_that_scatter(rng, tilt):
+    about = torch.tensor([tilt, 0.0, -tilt, tilt], dtype=torch.float64)
+    planes = replace(
+        panels(efficiency=1 - 1e-9),
+        along=tilted_axes(about, 0 * about),
+        thickness=0.01 * torch.ones(4, dtype=torch.float64),
+        is_flat=False,
+    )
+    hits, _ = plane_hits(muons(2_000, rng), planes, Response(None, 0.05), rng, backwards=True)
+    whole = (hits.root_weight[0] > 0).all(0)
+    noise = hits.root_weight[1] > 0
+    assert (whole & noise.any(0)).sum() > 150
+    share = associated(hits, planes, 0.0, MUON, backwards=True).root_weight / hits.root_weight
+    share = share.square()
+    assert share[0, :, whole].quantile(0.01).item() > 0.9
+    assert share[1][noise & whole].quantile(0.98).item() < 1e-3
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_shares_of_hits_have_the_right_gradient(rng, noise):
+    planes = panels(heights=(0.1, 0.2, 0.35), efficiency=0.999)
+    root = 1e4 * torch.tensor([[0.9, 0.7, 0.8], [0.0, 1.0 if noise else 0.0, 0.0]]).double()
+    local = torch.tensor([[0.01, 0.0102, 0.0104], [0.0, 0.0105, 0.0]], dtype=torch.float64)
+
+    def shares(local, root, height, resolution):
+        moved = torch.stack([planes.center[0], planes.center[1], height])
+        bent = replace(planes, center=moved, resolution=resolution)
+        scaled = (root * local)[None].expand(2, -1, -1)[..., None, None]
+        one = torch.ones(1, 1, dtype=torch.float64)
+        hits = PlaneHits(root[..., None, None], scaled, torch.ones(3, 1, 1).double(), one)
+        found = associated(hits, bent, 0.0, MUON, backwards=True)
+        return found.root_weight[0] * 1e-4, found.usable
+
+    inputs = (local, root, planes.center[2].clone(), planes.resolution.clone())
+    assert torch.autograd.gradcheck(
+        shares, tuple(i.requires_grad_() for i in inputs), eps=1e-8, rtol=1e-3, nondet_tol=0.0
+    )
 
 
 def test_a_displaced_panel_measures_the_displacement(rng):

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from detopt.usecases.muon_scanner.flow import Muons
 from detopt.usecases.muon_scanner.panels import CERTAIN, at_least_two, likelihood_ratio
-from detopt.usecases.muon_scanner.realism.kinks import displacements, pass_panels, slope_changes
+from detopt.usecases.muon_scanner.realism.kinks import (
+    Passage,
+    displacements,
+    pass_panels,
+    slope_changes,
+)
 from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes, cross
 
 
@@ -35,7 +40,8 @@ class PlaneHits:
         root_weight: Inverse standard deviation of each hit [1/m]; 0 where there is none.
         scaled: Coordinates u and v from the panel's nominal center, times `root_weight`.
         crossed: How far each muon crosses each panel, 0 to 1: where it scatters.
-        usable: Probability of hits in at least two panels; 0 or 1 with sharp edges.
+        usable: Probability of hits in at least two panels; 0 or 1 with sharp edges. With noise 1:
+            `detopt.usecases.muon_scanner.realism.association` finds which hits make a track.
     """
 
     root_weight: Float[Tensor, "n_candidates n *batch"]
@@ -88,24 +94,15 @@ def plane_hits(
 
     gate = _gate(crossing.local, planes, response, crossing, alive)
     passage = pass_panels(planes, crossing, gate, muons, backwards)
-    local, beyond = crossing.local, muons
-    if passage.width is not None:
-        normals = torch.randn(shape, generator=rng, dtype=noise.dtype)
-        kinks = slope_changes(passage.width, muons.slope, normals) * gate
-        local = local + _in_plane(crossing, displacements(crossing.height, kinks, backwards))
-        moved = (kinks * (muons.height - crossing.height)).sum(1)
-        beyond = replace(muons, position=muons.position + moved, slope=muons.slope + kinks.sum(1))
-    beyond = replace(beyond, momentum=passage.leaving)
+    local, beyond = _scattered(crossing, passage, gate, muons, rng, backwards)
     recorded = local
     if planes.offset is not None or planes.rotation is not None:
         recorded = local + _misalignment(planes, local, crossing.local_slope)
 
     efficiency = _efficiency(planes, lottery)
     responds = lottery < efficiency.detach()
-    moved_gate = (
-        gate if local is crossing.local else _gate(local, planes, response, crossing, alive)
-    )
-    root_p = moved_gate * responds
+    moved = gate if local is crossing.local else _gate(local, planes, response, crossing, alive)
+    root_p = moved * responds
     if passage.alive is not None:
         root_p = root_p * passage.alive
     root_weight = root_p / _column(planes.resolution)
@@ -113,16 +110,34 @@ def plane_hits(
     ratio = torch.ones((), dtype=noise.dtype)
     if efficiency.requires_grad:
         ratio = likelihood_ratio(responds, efficiency)
-    hit = root_p * root_p * CERTAIN
     root, candidates = root_weight[None], scaled[:, None]
     if response.noise_density > 0:
-        present, at, chance = _noise(planes, noise, response.noise_density, rng)
-        ratio = ratio * (likelihood_ratio(present, chance) if chance.requires_grad else 1.0)
-        false_root = present / _column(planes.resolution)
-        hit = torch.where(present, torch.full_like(hit, CERTAIN), hit)
-        root = torch.stack([root_weight, false_root])
-        candidates = torch.stack([scaled, false_root * at], dim=1)
-    return PlaneHits(root, candidates, gate, _usable(hit, response) * ratio), beyond
+        false_hits = _noise(planes, noise, response.noise_density, rng)
+        root, candidates = _with_noise(root, candidates, false_hits, planes)
+        usable = (ratio * false_hits.ratio()).expand(shape[2:])
+    else:
+        usable = _usable(root_p * root_p * CERTAIN, response) * ratio
+    return PlaneHits(root, candidates, gate, usable), beyond
+
+
+def _scattered(
+    crossing: Crossing,
+    passage: Passage,
+    gate: Tensor,
+    muons: Muons,
+    rng: torch.Generator,
+    backwards: bool,
+) -> tuple[Float[Tensor, "2 n *batch"], Muons]:
+    """Where the muons cross the panels, and their line beyond, with the kinks in each panel."""
+    beyond = replace(muons, momentum=passage.leaving)
+    if passage.width is None:
+        return crossing.local, beyond
+    local = crossing.local
+    normals = torch.randn(local.shape, generator=rng, dtype=muons.position.dtype)
+    kinks = slope_changes(passage.width, muons.slope, normals) * gate
+    local = local + _in_plane(crossing, displacements(crossing.height, kinks, backwards))
+    moved = (kinks * (muons.height - crossing.height)).sum(1)
+    return local, replace(beyond, position=muons.position + moved, slope=muons.slope + kinks.sum(1))
 
 
 def _gate(
@@ -183,16 +198,39 @@ def _efficiency(planes: Planes, like: Tensor) -> Float[Tensor, "n #n_volumes #n_
     return (efficiency.logit() + planes.log_odds_shift).sigmoid().T.unsqueeze(-1)
 
 
+@dataclass(frozen=True)
+class _FalseHits:
+    """Noise: which panels have a hit, where, and the chance of one."""
+
+    present: Bool[Tensor, "n *batch"]
+    at: Float[Tensor, "2 n *batch"]
+    chance: Float[Tensor, "n #b #b"]
+
+    def ratio(self) -> Tensor | float:
+        """How the likelihood of what is present depends on the chance."""
+        if not self.chance.requires_grad:
+            return 1.0
+        return likelihood_ratio(self.present, self.chance)
+
+
 def _noise(
     planes: Planes, like: Float[Tensor, "2 n *batch"], density: float, rng: torch.Generator
-) -> tuple[Bool[Tensor, "n *batch"], Float[Tensor, "2 n *batch"], Float[Tensor, "n #b #b"]]:
-    """Which panels have a noise hit, where, and the chance of one."""
+) -> _FalseHits:
     shape, dtype = like.shape, like.dtype
     area = 4 * planes.half_width.prod(0)
     chance = _column(-torch.expm1(-density * area)).clamp_min(torch.finfo(dtype).tiny)
     present = torch.rand(shape[1:], generator=rng, dtype=dtype) < chance.detach()
     at = 2 * torch.rand(shape, generator=rng, dtype=dtype) - 1
-    return present, at * _column(planes.half_width), chance
+    return _FalseHits(present, at * _column(planes.half_width), chance)
+
+
+def _with_noise(
+    root: Tensor, scaled: Tensor, false: _FalseHits, planes: Planes
+) -> tuple[Tensor, Tensor]:
+    """Weights and coordinates of the hits, with a second candidate in each panel."""
+    false_root = false.present / _column(planes.resolution)
+    candidates = torch.cat([scaled, (false_root * false.at)[:, None]], dim=1)
+    return torch.cat([root, false_root[None]]), candidates
 
 
 def _usable(hit: Float[Tensor, "n *batch"], response: Response) -> Float[Tensor, "*batch"]:

@@ -12,6 +12,7 @@ from detopt.design import Design
 from detopt.pipeline import Reconstruction, Simulator
 from detopt.reconstruction import LineFit, MuonTracks, closest_approach
 from detopt.usecases.muon_scanner.flow import Estimates, Scans
+from detopt.usecases.muon_scanner.realism.association import associated
 from detopt.usecases.muon_scanner.realism.instrument import Groups, Instrument
 from detopt.usecases.muon_scanner.realism.momentum import (
     MomentumEstimate,
@@ -20,6 +21,7 @@ from detopt.usecases.muon_scanner.realism.momentum import (
 )
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
+from detopt.usecases.muon_scanner.realism.planes import Planes
 from detopt.usecases.muon_scanner.realism.slab import pass_slab
 
 WORST_SLOPE = 0.3  # rad; error of a slope with which a track counts a quarter
@@ -108,12 +110,12 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         momentum, weight = readout.momentum, torch.ones_like(readout.momentum)
         if self.prior is not None:
             momentum = torch.full_like(momentum, self.prior.momentum)
-        above, below = self._tracks(readout, groups, momentum)
+        above, below, usable = self._tracks(readout, groups, momentum)
         if self.knowledge == "estimated":
             estimate = self._momentum(readout, groups, below, momentum)
             momentum, weight = estimate.momentum, estimate.weight
             if groups.above.thickness is not None:  # slow muons: far panels count less
-                above, below = self._tracks(readout, groups, momentum)
+                above, below, usable = self._tracks(readout, groups, momentum)
         mean = (above.slope + below.slope) / 2
         for fit, planes in ((above, groups.above), (below, groups.below)):
             if not planes.is_flat:
@@ -121,7 +123,7 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         return Estimates(
             poca=closest_approach(above, below, self.reference),
             secant=(1 + mean.square().sum(0)).sqrt(),
-            weight=readout.above.usable * readout.below.usable * weight,
+            weight=usable * weight,
             momentum=momentum,
             tracks=MuonTracks(
                 above, below, self.reference, momentum, self.knowledge != "marginalised"
@@ -130,25 +132,44 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
 
     def _tracks(
         self, readout: RealReadout, groups: Groups, momentum: Tensor
-    ) -> tuple[LineFit, LineFit]:
-        above = fit_plane_hits(
-            readout.above,
-            groups.above,
+    ) -> tuple[LineFit, LineFit, Float[Tensor, "n_volumes n_muons"]]:
+        """Lines above and below, and the probability that there are both."""
+        above, seen = self._track(readout.above, groups.above, momentum, backwards=True)
+        slope = None if groups.below.is_flat else above.slope
+        below, left = self._track(
+            readout.below, groups.below, momentum, backwards=False, slope=slope
+        )
+        return above, below, seen * left
+
+    def _track(
+        self,
+        hits: PlaneHits,
+        planes: Planes,
+        momentum: Tensor,
+        *,
+        backwards: bool,
+        slope: Float[Tensor, "2 n_volumes n_muons"] | None = None,
+    ) -> tuple[LineFit, Float[Tensor, "n_volumes n_muons"]]:
+        if len(hits.root_weight) > 1:
+            hits = associated(
+                hits,
+                planes,
+                self.reference,
+                momentum,
+                backwards=backwards,
+                variance=self.variance,
+                slope=slope,
+            )
+        line = fit_plane_hits(
+            hits,
+            planes,
             self.reference,
             momentum,
-            backwards=True,
+            backwards=backwards,
             variance=self.variance,
+            slope=slope,
         )
-        below = fit_plane_hits(
-            readout.below,
-            groups.below,
-            self.reference,
-            momentum,
-            backwards=False,
-            variance=self.variance,
-            slope=None if groups.below.is_flat else above.slope,
-        )
-        return above, below
+        return line, hits.usable
 
     def _momentum(
         self, readout: RealReadout, groups: Groups, below: LineFit, momentum: Tensor
@@ -158,14 +179,7 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         assert groups.behind is not None
         assert groups.slab is not None
         assert self.prior is not None
-        behind = fit_plane_hits(
-            readout.behind,
-            groups.behind,
-            self.reference,
-            momentum,
-            backwards=False,
-            variance=self.variance,
-        )
+        behind, _ = self._track(readout.behind, groups.behind, momentum, backwards=False)
         kink = closest_approach(below, behind, self.reference)
         mean = (below.slope + behind.slope) / 2
         secant = (1 + mean.square().sum(0)).sqrt()
