@@ -83,7 +83,7 @@ def fit_lines(
     s0 = s0 + WEIGHT_FLOOR * largest
     inverse = s0.reciprocal()
     mean = s1 * inverse
-    spread = (s2 - s1 * mean).clamp_min(0) + WEIGHT_FLOOR * largest * zeta.square().sum().detach()
+    spread = (s2 - s1 * mean).clamp_min(0) + WEIGHT_FLOOR * largest * zeta.square().sum()
     slope_variance = spread.reciprocal()
     slope = (t1 - mean * t0) * slope_variance
     arm = (reference - center) - mean

@@ -152,6 +152,6 @@ def floor(hits: PlaneHits, planes: Planes, center: float) -> Float[Tensor, " unk
         center: Height at which the unknowns are positions [m].
     """
     largest = FLOOR * hits.root_weight.detach().square().amax().clamp_min(LEAST)
-    spread = (planes.center[2].detach() - center).square().sum()
+    spread = (planes.center[2] - center).square().sum()
     repeats = 1 if planes.is_flat else 2
     return torch.stack([largest, largest * spread]).repeat_interleave(repeats)

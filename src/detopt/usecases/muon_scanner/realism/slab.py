@@ -51,7 +51,7 @@ class Slab:
         energy = (momentum.square() + mass**2).sqrt()
         rate = stopping_power("muon", self.material, (energy - mass).detach())
         middle = (energy - rate * half).clamp_min(least)
-        rate = stopping_power("muon", self.material, (middle - mass).detach())
+        rate = stopping_power("muon", self.material, middle - mass)
         return middle, (middle - rate * half).clamp_min(least)
 
     def width(
