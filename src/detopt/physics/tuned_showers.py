@@ -2,9 +2,9 @@ r"""Electron and photon showers in stacks, with coefficients that are fitted to 
 
 Thicknesses are in metres, energies in GeV, depths in radiation lengths. The family is that of
 `electromagnetic_showers` and `sampling_showers`, with what single layers show beyond GFLASH: the
-incident electron itself, the tail of photons, a visible share of a cell that falls along the
-shower. `detopt.physics.tuned_sampling` adds fluctuations; the coefficients come from
-`detopt.physics.shower_tuning`.
+incident electron and the first generations, the tail of photons, a visible share of a cell that
+falls along the shower, what is missing behind the last layer. `detopt.physics.tuned_sampling` adds
+fluctuations; the coefficients come from `detopt.physics.shower_tuning`.
 """
 
 __all__ = [
@@ -29,6 +29,13 @@ from torch import Tensor
 from detopt.physics._domain import require_positive
 from detopt.physics._incomplete_gamma import smooth_floor
 from detopt.physics._tensors import Values, as_tensors
+from detopt.physics._tuned_cells import (
+    CENTRE,
+    back_loss,
+    cell_response,
+    cell_weight,
+    least_share,
+)
 from detopt.physics.electromagnetic_showers import (
     LongitudinalShape,
     shape_fluctuations,
@@ -36,13 +43,10 @@ from detopt.physics.electromagnetic_showers import (
 from detopt.physics.sampling_showers import visible_weight
 from detopt.physics.shower_containment import PhotonTail, contained_fraction
 from detopt.physics.shower_media import Medium
-from detopt.physics.shower_stacks import TRANSITION, Stack, stack_medium, sum_cells
+from detopt.physics.shower_stacks import Stack, stack_medium, sum_cells
 
 FILE = "shower_tuning.json"
 TAIL_POWER = 0.22  # of the atomic number; see `photon_tail`
-MIDDLE, LARGE_NUMBER = 5.0, 80.0  # of ln y; of a difference of atomic numbers: one unit of a fall
-THINNEST = 0.01  # radiation lengths, of the passive layer of a cell
-EMPTY = 1e-200  # weighted share of a cell that counts as none
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,13 @@ class ShowerTuning:
     Attributes:
         maximum: Of the depth of the maximum, see `tuned_shape`.
         alpha: Of the shape parameter, see `tuned_shape`.
-        spread: Factors on the widths of both, see `tuned_shape`.
-        electron: What the incident electron leaves, see `expected_layer_energies`.
+        spread: Factors on the widths of both and what follows them, see `tuned_shape`.
+        electron: What the incident electron leaves, see `cumulative_share`.
+        early: What the first generations leave beyond the gamma distribution, idem.
         tail: What penetrating photons leave, idem.
+        cell: How the energy of a cell follows its ionization, see `expected_layer_energies`.
         response: What active layers see, idem.
+        edge: What they lack at the end of the stack, idem.
         sampling: Sampling fluctuations, see `tuned_sampling`.
     """
 
@@ -63,8 +70,11 @@ class ShowerTuning:
     alpha: tuple[Values, ...]
     spread: tuple[Values, ...]
     electron: tuple[Values, ...]
+    early: tuple[Values, ...]
     tail: tuple[Values, ...]
+    cell: tuple[Values, ...]
     response: tuple[Values, ...]
+    edge: tuple[Values, ...]
     sampling: tuple[Values, ...]
 
     @classmethod
@@ -98,7 +108,8 @@ def tuned_shape(
             + a_6 (1 - \hat e)
 
     with :math:`y = E/E_c`. Both are multiplied by log-normal factors, whose widths are those of
-    `shape_fluctuations` times :math:`s_0` and :math:`s_1`.
+    `shape_fluctuations` times :math:`s_0 e^{s_2 (\ln y - 5)}` and :math:`s_1 e^{s_3 (\ln y - 5)}`,
+    and whose correlation is less by :math:`s_4`.
 
     Args:
         energy: Energy :math:`E` of the electron [GeV]; broadcasts against the draws.
@@ -125,18 +136,21 @@ def tuned_shape(
         medium.transition,
     )
     logarithm = torch.log(energy / critical)
-    light, curve = 10 / number, (logarithm - MIDDLE).square() / 10
-    t, a = tuning.maximum, tuning.alpha
+    above, light = logarithm - CENTRE, 10 / number
+    curve = above.square() / 10
+    t, a, s = tuning.maximum, tuning.alpha, tuning.spread
     maximum = t[0] + t[1] * logarithm + t[2] * cell + t[3] * transition + t[4] * light
     alpha = a[0] + (a[1] + a[2] / number) * logarithm + a[3] * cell + a[4] * light
     maximum = smooth_floor(maximum + t[5] * curve, 1.0, 0.5)
     alpha = smooth_floor(alpha + a[5] * curve + a[6] * transition, 1.2, 0.1)
     spread = shape_fluctuations(energy, medium)
     first, second = normals.unbind(-1)
-    shared = torch.sqrt((1 + spread.correlation) / 2) * first
-    apart = torch.sqrt((1 - spread.correlation) / 2) * second
-    maximum = maximum * torch.exp(tuning.spread[0] * spread.maximum * (shared + apart))
-    alpha = alpha * torch.exp(tuning.spread[1] * spread.alpha * (shared - apart))
+    shared = torch.sqrt((1 + spread.correlation - s[4]) / 2) * first
+    apart = torch.sqrt((1 - spread.correlation + s[4]) / 2) * second
+    of_maximum = s[0] * torch.exp(s[2] * above) * spread.maximum
+    of_alpha = s[1] * torch.exp(s[3] * above) * spread.alpha
+    maximum = maximum * torch.exp(of_maximum * (shared + apart))
+    alpha = alpha * torch.exp(of_alpha * (shared - apart))
     return LongitudinalShape(smooth_floor(maximum, 1.0, 0.5), smooth_floor(alpha, 1.2, 0.1))
 
 
@@ -149,21 +163,20 @@ def expected_layer_energies(
 ) -> Float[Tensor, "*batch layers"]:
     r"""Energy that showers of given shape leave in each layer, without sampling fluctuations.
 
-    The share of the energy in front of a depth is
+    What a cell holds by `cumulative_share` is multiplied by :math:`(l/\bar l)^{c_0}`, and all cells
+    by one factor that keeps the sum: :math:`l` is the ionization of the cell per radiation length,
+    :math:`\bar l` its mean over a normal distribution of :math:`c_1` around (`cell`). It is shared
+    as in `deposit_in_layers`, with e/mip
 
     .. math::
-        C(t) = (1 - w_e)\, C_\gamma(t) + w_e\, (1 - e^{-t/e_1}), \qquad w_e = e_0\, E_c/E
-
-    where :math:`C_\gamma` is that of `contained_fraction` with a tail of weight :math:`w_0` and
-    length :math:`w_1 Z^{0.22}`. A cell is shared as in `deposit_in_layers`, with e/mip
-
-    .. math::
-        \hat e(\tau) = \hat e_\infty e^{-r_5 \tau \Delta Z/80}
-            + (r_0 x^{r_4} - \hat e_\infty)\, e^{-r_2 \tau}, \qquad
-        \hat e_\infty = \frac{1}{1 + 0.007\, r_1\, \Delta Z\, x^{r_3}}
+        \hat e(\tau) &= \hat e_\infty e^{-\zeta (r_5 \tau + r_8 (\tau - 1)(\ln y - 5))}
+            + (r_0 x^{r_4} - \hat e_\infty)\, e^{-r_2 \tau} \\
+        1/\hat e_\infty &= 1 + 0.007 \cdot 80\, r_1\, \zeta^{r_6} x^{r_3} e^{r_7 (\ln y - 5)}
 
     where :math:`\tau = t/T`, :math:`x` are the radiation lengths of the cell's passive layers and
-    :math:`\Delta Z` is the difference of atomic numbers between them and the active ones.
+    :math:`80 \zeta` is the difference of atomic numbers between them and the active ones. Active
+    layers see less by the share :math:`d_0 e^{-z/d_1}` (`edge`), because nothing scatters back from
+    behind the stack, which ends :math:`z` radiation lengths behind them.
 
     Args:
         stack: The layers; their designs broadcast against the showers.
@@ -173,7 +186,7 @@ def expected_layer_energies(
         start: Depth where they start, in radiation lengths; for converting photons.
 
     Returns:
-        Energy in each layer, active or not [GeV].
+        Energy in each layer, active or not [GeV]; the sum is below the energy.
 
     Raises:
         DomainError: A Python number for the energy is not positive.
@@ -187,14 +200,18 @@ def expected_layer_energies(
     """
     require_positive(energy=energy)
     tuning = load_tuning() if tuning is None else tuning
-    energy, start = as_tensors(energy, start)
+    energy, start, critical = as_tensors(energy, start, stack_medium(stack).critical_energy)
     edges = torch.nn.functional.pad(stack.depth.cumsum(-1), (1, 0)) - start[..., None]
     share = cumulative_share(stack, energy, shape, edges, tuning).diff(dim=-1)
+    share = share.clamp(min=0.0)  # what is negative is rounding, deep behind the shower
     middle = (edges[..., 1:] + edges[..., :-1]) / 2
     age = middle.clamp(min=0.0) / shape.maximum[..., None]
-    weighted = share * visible_weight(stack, _response(stack, age, tuning))
-    total = sum_cells(stack, weighted).clamp(min=EMPTY)
-    return energy[..., None] * sum_cells(stack, share) * weighted / total
+    logarithm = torch.log(energy / critical)[..., None]
+    ratio = cell_response(stack, age, logarithm, tuning.response)
+    weighted = share * visible_weight(stack, ratio)
+    total = sum_cells(stack, weighted).clamp(min=least_share(share))
+    cell = sum_cells(stack, share) * cell_weight(stack, share, tuning.cell)
+    return energy[..., None] * cell * weighted / total * (1 - back_loss(stack, tuning.edge))
 
 
 def cumulative_share(
@@ -204,7 +221,17 @@ def cumulative_share(
     depth: Float[Tensor, "*#batch depths"],
     tuning: ShowerTuning,
 ) -> Float[Tensor, "*batch depths"]:
-    """Share of the energy in front of depths behind the start; see `expected_layer_energies`.
+    r"""Share of the energy in front of depths behind the start.
+
+    .. math::
+        C(t) = (1 - w_e - w_b)\, C_\gamma(t) + w_e\, (1 - e^{-t/e_1})
+            + w_b\, (1 - (1 + t/b_1)\, e^{-t/b_1}), \qquad
+        w_e = \frac{e_0}{y}, \quad w_b = b_0\, y^{b_2 - 1}
+
+    where :math:`y = E/E_c` and :math:`C_\gamma` is that of `contained_fraction` with a tail of
+    weight :math:`w_0` and length :math:`w_1 Z^{0.22}`. The second term is the incident electron
+    (`electron`), the third the first generations (`early`), which leave more than the gamma
+    distribution has there. No weight is negative: :math:`w_e \le 1 - w_b`.
 
     Args:
         stack: The layers.
@@ -221,33 +248,10 @@ def cumulative_share(
     inner = LongitudinalShape(shape.maximum[..., None], shape.alpha[..., None])
     length = tuning.tail[1] * number**TAIL_POWER
     cumulative = contained_fraction(depth, inner, PhotonTail(tuning.tail[0], length[..., None]))
-    own = (tuning.electron[0] * critical / energy)[..., None]
-    direct = 1 - torch.exp(-depth.clamp(min=0.0) / tuning.electron[1])
-    return torch.lerp(cumulative, direct, own.expand_as(cumulative))
-
-
-def _response(
-    stack: Stack, age: Float[Tensor, "*batch layers"], tuning: ShowerTuning
-) -> Float[Tensor, "*batch layers"]:
-    """Response of active layers over that to a minimum ionizing particle; see above."""
-    if not stack.is_sampling:
-        return torch.ones_like(age)
-    r, depth = tuning.response, _passive_depth(stack)
-    mass = stack.thickness * stack.column("density")
-    charge = mass * stack.column("atomic_number")
-    active, mask = stack.active_mask, stack.sampling_mask
-    means = []
-    for where in (~active, active):
-        own = sum_cells(stack, torch.where(where, mass, 0.0))
-        own = torch.where(mask, own, torch.ones_like(own))
-        means.append(sum_cells(stack, torch.where(where, charge, 0.0)) / own)
-    difference = torch.where(mask, means[0] - means[1], torch.zeros_like(mass))
-    behind = 1 / (1 + TRANSITION * r[1] * difference * depth ** r[3])
-    late = behind * torch.exp(-r[5] * age * difference / LARGE_NUMBER)
-    return late + (r[0] * depth ** r[4] - behind) * torch.exp(-r[2] * age)
-
-
-def _passive_depth(stack: Stack) -> Float[Tensor, "*designs layers"]:
-    """Radiation lengths of the passive layers of the cell of each layer; 1 outside of cells."""
-    depth = sum_cells(stack, torch.where(stack.active_mask, 0.0, stack.depth))
-    return torch.where(stack.sampling_mask, depth.clamp(min=THINNEST), torch.ones_like(depth))
+    relative, inside = (energy / critical)[..., None], depth.clamp(min=0.0)
+    scaled = inside / tuning.early[1]
+    direct = -torch.expm1(-inside / tuning.electron[1])
+    early = -torch.expm1(-scaled) - scaled * torch.exp(-scaled)
+    first = tuning.early[0] * relative ** (tuning.early[2] - 1)
+    own = torch.minimum(tuning.electron[0] / relative, 1 - first)
+    return cumulative + own * (direct - cumulative) + first * (early - cumulative)

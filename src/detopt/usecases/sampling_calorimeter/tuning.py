@@ -47,6 +47,13 @@ STACKS: Mapping[str, Slabs] = {
         (2.0,) * 3 + (3.0,) * 3 + (5.0,) * 3 + (8.0,) * 3 + (12.0,) * 4, 4.0
     ),
     "21 x (14, 2, 2 mm Pb + 5 mm plastic)": _graded((14.0, 2.0, 2.0) * 7, 5.0),
+    "8 x (10 mm Pb + 5 mm plastic)": layers_of("Pb", 10.0, "polyvinyltoluene", 5.0, 8),
+    "9 x (22 mm Fe + 4 mm plastic)": layers_of("Fe", 22.0, "polyvinyltoluene", 4.0, 9),
+    "20 x (15 mm Cu + 3 mm plastic)": layers_of("Cu", 15.0, "polyvinyltoluene", 3.0, 20),
+    "20 x (14 to 3 mm Pb + 6 mm plastic)": _graded(
+        (14.0,) * 4 + (10.0,) * 4 + (6.0,) * 4 + (3.0,) * 8, 6.0
+    ),
+    "28 x (13 mm Fe + 8 mm plastic)": layers_of("Fe", 13.0, "polyvinyltoluene", 8.0, 28),
 }
 
 

@@ -1,0 +1,105 @@
+"""How cells share the energy of a shower with fitted coefficients: see `tuned_showers`."""
+
+__all__ = ["CENTRE", "back_loss", "cell_response", "cell_weight", "least_share"]
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from detopt.physics._tensors import Values
+from detopt.physics.shower_stacks import TRANSITION, Stack, sum_cells
+
+CENTRE = 5.0  # of ln y, from where coefficients count
+LARGE_NUMBER = 80.0  # one unit of a difference of atomic numbers
+THINNEST = 0.01  # radiation lengths, of the passive layer of a cell
+LIGHTEST = 1e-3  # difference of atomic numbers; the fit knows no heavier active layers
+
+
+def cell_response(
+    stack: Stack,
+    age: Float[Tensor, "*batch layers"],
+    logarithm: Float[Tensor, "*#batch one"],
+    coefficients: Sequence[Values],
+) -> Float[Tensor, "*batch layers"]:
+    """Response of active layers over that to a minimum ionizing particle.
+
+    Args:
+        stack: The layers.
+        age: Depth of each layer over that of the maximum of the shower.
+        logarithm: Of the energy over the critical one.
+        coefficients: Nine; `expected_layer_energies` has the formula.
+    """
+    if not stack.is_sampling:
+        return torch.ones_like(age)
+    r, depth, above = coefficients, _passive_depth(stack), logarithm - CENTRE
+    difference = _number_difference(stack) / LARGE_NUMBER
+    lack = LARGE_NUMBER * difference ** r[6] * depth ** r[3] * torch.exp(r[7] * above)
+    behind = 1 / (1 + TRANSITION * r[1] * lack)
+    late = behind * torch.exp(-difference * (r[5] * age + r[8] * (age - 1) * above))
+    return late + (r[0] * depth ** r[4] - behind) * torch.exp(-r[2] * age)
+
+
+def cell_weight(
+    stack: Stack, share: Float[Tensor, "*batch layers"], coefficients: Sequence[Values]
+) -> Float[Tensor, "*batch layers"]:
+    """Factor on the energy of cells that ionize more per radiation length than matter around them.
+
+    Args:
+        stack: The layers.
+        share: Share of the energy in each layer; their sum is kept.
+        coefficients: Exponent of the ratio of the ionizations; how far around (standard deviation
+            of a normal kernel) [radiation lengths].
+    """
+    power, reach = coefficients
+    depth = stack.depth
+    length = sum_cells(stack, depth)
+    own = sum_cells(stack, stack.ionization) / length
+    middle = depth.cumsum(-1) - depth / 2
+    centre = sum_cells(stack, depth * middle) / length
+    distance = (centre[..., :, None] - middle[..., None, :]) / reach
+    kernel = torch.exp(-distance.square() / 2) * depth[..., None, :]
+    around = (kernel * own[..., None, :]).sum(-1) / kernel.sum(-1)
+    weight = (own / around) ** power
+    total = (weight * share).sum(-1).clamp(min=least_share(share))
+    return weight * (share.sum(-1) / total)[..., None]
+
+
+def back_loss(stack: Stack, coefficients: Sequence[Values]) -> Float[Tensor, "*designs layers"]:
+    """Share of the signal of active layers that matter behind the stack would scatter back.
+
+    Args:
+        stack: The layers.
+        coefficients: The share at the end of the stack; the length of its fall [radiation lengths].
+    """
+    total, reach = stack.depth.sum(-1, keepdim=True), stack.depth.cumsum(-1)
+    loss = coefficients[0] * torch.exp(-(total - reach) / coefficients[1])
+    return torch.where(stack.sampling_mask, loss, torch.zeros_like(loss))
+
+
+def least_share(share: Tensor) -> float:
+    """A share of the energy that counts as none, whose inverse is finite in the same type."""
+    tiny: float = torch.finfo(share.dtype).tiny
+    return math.sqrt(tiny)
+
+
+def _number_difference(stack: Stack) -> Float[Tensor, "*designs layers"]:
+    """Atomic number of the passive layers of a cell, averaged with masses, less the active one."""
+    mass = stack.thickness * stack.column("density")
+    charge = mass * stack.column("atomic_number")
+    active, mask = stack.active_mask, stack.sampling_mask
+    means = []
+    for where in (~active, active):
+        own = sum_cells(stack, torch.where(where, mass, 0.0))
+        own = torch.where(mask, own, torch.ones_like(own))
+        means.append(sum_cells(stack, torch.where(where, charge, 0.0)) / own)
+    difference = torch.where(mask, means[0] - means[1], torch.ones_like(mass))
+    return difference.clamp(min=LIGHTEST)
+
+
+def _passive_depth(stack: Stack) -> Float[Tensor, "*designs layers"]:
+    """Radiation lengths of the passive layers of the cell of each layer; 1 outside of cells."""
+    depth = sum_cells(stack, torch.where(stack.active_mask, 0.0, stack.depth))
+    return torch.where(stack.sampling_mask, depth.clamp(min=THINNEST), torch.ones_like(depth))
