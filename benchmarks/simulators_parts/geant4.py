@@ -18,11 +18,11 @@ SAMPLING = Stack.of([Layer(LEAD, 0.004), Layer(PLASTIC, 0.008, active=True)] * 2
 MEV = 1e3  # in a GeV
 
 
-def geant4() -> Geant4:
+def geant4(engine: str = "calzone") -> Geant4:
     """Geant4 on the data of the machine, or on a substitute that is made now."""
     if VARIABLE in os.environ:
-        return Geant4(data=Path(os.environ[VARIABLE]))
-    return Geant4(data=write_substitute(default_folder()).folder)
+        return Geant4(data=Path(os.environ[VARIABLE]), engine=engine)
+    return Geant4(data=write_substitute(default_folder()).folder, engine=engine)
 
 
 def central(values: torch.Tensor, share: float = 0.95) -> torch.Tensor:

@@ -12,7 +12,7 @@ from detopt.pipeline import Request, evaluate
 from detopt.random import Seed
 from detopt.simulators import BlackBox, Limits
 from detopt.simulators.geant4 import Geant4, Primaries, close_pools, simulate_stack
-from detopt.simulators.geant4.host import CALZONE
+from detopt.simulators.geant4.host import WORKER
 from simulators_parts.geant4 import geant4
 
 Row = tuple[str, str, str, bool]
@@ -63,7 +63,7 @@ def run(quick: bool) -> list[dict[str, Any]]:  # noqa: ARG001 (small as it is)
     for name, (fault, exact) in FAULTS.items():
         with tempfile.TemporaryDirectory() as folder:
             program = Path(folder) / "engine.py"
-            program.write_text(ENGINE.format(worker=CALZONE, bad=BAD, fault=fault))
+            program.write_text(ENGINE.format(worker=WORKER, bad=BAD, fault=fault))
             found.append({"fault": name, "exact": exact, **_try(str(program))})
             close_pools()
     return found

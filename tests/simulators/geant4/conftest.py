@@ -1,8 +1,11 @@
-"""One substitute set for all tests here, and one process of Geant4."""
+"""One substitute set for all tests here, and one process of Geant4 for each engine."""
+
+import importlib.util
 
 import pytest
 
 from detopt.simulators.geant4 import Geant4, close_pools, write_substitute
+from detopt.simulators.geant4.engines import ENGINES
 from detopt.simulators.geant4.folders import VARIABLE
 
 
@@ -13,11 +16,12 @@ def substitute(tmp_path_factory):
     return write_substitute(tmp_path_factory.mktemp("geant4") / "data")
 
 
-@pytest.fixture(scope="session")
-def geant4(substitute):
-    """Geant4 on these data."""
-    pytest.importorskip("calzone", reason="the wheel of calzone brings the libraries of Geant4")
-    yield Geant4(data=substitute.folder)
+@pytest.fixture(scope="session", params=ENGINES)
+def geant4(request, substitute):
+    """Geant4 on these data, through each package that is installed."""
+    if importlib.util.find_spec(ENGINES[request.param].module) is None:  # imported nowhere here
+        pytest.skip(f"{request.param}, which brings the libraries of Geant4, is not installed")
+    yield Geant4(data=substitute.folder, engine=request.param)
     close_pools()
 
 

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from detopt.cli.app import run_app
-from detopt.errors import ConfigError, NotFoundError
+from detopt.errors import ConfigError, DomainError, NotFoundError
 from detopt.physics import materials
-from detopt.simulators.geant4 import Geant4, find_data, tables, write_substitute
+from detopt.simulators.geant4 import (
+    Box,
+    Geant4,
+    Primaries,
+    StackSimulator,
+    Volume,
+    find_data,
+    tables,
+    write_substitute,
+)
 from detopt.simulators.geant4.folders import FOLDERS, MARKER, OFFICIAL, VARIABLE, open_data
 
 
@@ -79,6 +88,19 @@ def test_official_data_open_all_physics_lists(official, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(official))
     assert find_data().official
     assert Geant4(physics="FTFP_BERT").label == "Geant4 11.4.0, official data, FTFP_BERT"
+
+
+def test_hadrons_need_a_hadronic_list_even_with_official_data(official):
+    world = Volume("World", Box((1.0, 1.0, 1.0)), "Fe", active=True)
+    with pytest.raises(DomainError, match=r"list `option1` does not describe.*option1-FTFP_BERT"):
+        Geant4(data=official).run(world, Primaries.gun("pi+", 5.0, 2), 1)
+
+
+def test_results_made_elsewhere_are_labelled_as_such(monkeypatch, tmp_path):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (label,) = StackSimulator(lambda design: design).data_labels
+    assert "this machine does not have" in label
 
 
 def test_a_changed_substitute_is_refused(tmp_path, official):

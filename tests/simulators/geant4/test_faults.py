@@ -1,6 +1,7 @@
 """What happens when the process of Geant4 fails: the event and the seed are named."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from detopt.pipeline import Request, evaluate
 from detopt.random import Seed
 from detopt.simulators import BlackBox, Limits
 from detopt.simulators.geant4 import Geant4, Primaries, close_pools, simulate_stack
-from detopt.simulators.geant4.host import CALZONE
+from detopt.simulators.geant4.host import WORKER
 
 STACK = Stack.of([Layer(materials.get("Pb"), 0.01), Layer(materials.get("Si"), 0.001, active=True)])
 N, BAD = 40, 17
@@ -61,7 +62,7 @@ def engine(tmp_path, substitute):
 
     def make(fault, **options):
         program = tmp_path / "engine.py"
-        values = {"worker": CALZONE, "bad": BAD, "marker": str(tmp_path / "marker")}
+        values = {"worker": WORKER, "bad": BAD, "marker": str(tmp_path / "marker")}
         program.write_text(ENGINE.format(fault=fault.format(bad=BAD), **values))
         options = {"limits": Limits(memory=4.0)} | options
         return Geant4(data=substitute.folder, program=str(program), **options)
@@ -165,5 +166,5 @@ def test_geant4_itself_says_what_was_wrong(geant4, tmp_path):
     old = re.search(r'"sha256": "(\w+)"', marker)[1]
     (broken / MARKER).write_text(marker.replace(old, digest(broken)))
     with pytest.raises(SimulationError, match=r"(?s)event 0 of 2 \(seed 7\).*br82"):
-        run(Geant4(data=broken), n=2)
+        run(replace(geant4, data=broken), n=2)
     assert torch.isfinite(run(geant4, n=2).energy).all()

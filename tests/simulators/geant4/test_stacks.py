@@ -1,6 +1,8 @@
 """Real Geant4 events in stacks: reference values, laws and refusals."""
 
 import math
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from detopt.simulators.geant4 import (
     simulate_stack,
     stack_volume,
 )
+from detopt.simulators.geant4.engines import ENGINES
 
 LEAD, PLASTIC = materials.get("Pb"), materials.get("polyvinyltoluene")
 SAMPLING = Stack.of([Layer(LEAD, 0.004), Layer(PLASTIC, 0.008, active=True)] * 25)
@@ -74,7 +77,7 @@ def test_a_muon_loses_what_the_stopping_power_says(geant4):
 def test_an_event_does_not_depend_on_what_ran_before_or_beside_it(geant4, showers):
     run(geant4, CRYSTAL, n=2)
     fewer = run(geant4, n=12)
-    two = run(Geant4(data=geant4.data, n_workers=2), n=12)
+    two = run(replace(geant4, n_workers=2), n=12)
     torch.testing.assert_close(fewer.cells, showers.cells[:12], rtol=0, atol=0)
     torch.testing.assert_close(two.cells, fewer.cells, rtol=0, atol=0)
 
@@ -114,10 +117,13 @@ def test_a_mixture_of_ones_own_is_built(geant4):
     torch.testing.assert_close(first, second, rtol=0.15, atol=0.003)
 
 
-def test_results_say_what_they_were_made_with(showers, substitute):
+def test_results_say_what_they_were_made_with(geant4, showers, substitute):
+    versions = {"calzone": "11.4.0", "geant4-pybind": "11.4.1"}
+    through = "" if geant4.engine == "calzone" else f"; through {geant4.engine}"
+    assert showers.label == geant4.label
     assert showers.label == (
-        "Geant4 11.4.0 libraries, substitute data (formula + xraylib), electromagnetic option1; "
-        "not official Geant4 data"
+        f"Geant4 {versions[geant4.engine]} libraries, substitute data (formula + xraylib), "
+        f"electromagnetic option1; not official Geant4 data{through}"
     )
     assert showers.digest == substitute.digest
 
@@ -164,6 +170,7 @@ def test_impossible_stacks_are_refused(thickness, options, match):
         ({"cut": 0.0}, "`cut` must be > 0"),
         ({"event_timeout": -1.0}, "`event_timeout` must be > 0"),
         ({"n_workers": 0}, "`n_workers` must be >= 1"),
+        ({"engine": "geant3"}, "`engine` must be calzone or geant4-pybind, got 'geant3'"),
     ],
 )
 def test_impossible_settings_are_refused(options, match):
@@ -176,16 +183,15 @@ def test_what_the_data_do_not_describe_is_refused(geant4):
         run(geant4, particle="pi+", energy=1.0)
     assert run(geant4, particle="proton", energy=0.05, n=2).visible.shape == (2,)
     with pytest.raises(ConfigError, match="needs the official data"):
-        run(Geant4(data=geant4.data, physics="FTFP_BERT"))
+        run(replace(geant4, physics="FTFP_BERT"))
     with pytest.raises(DomainError, match="event 0 starts at"):
         simulate_stack(
             CRYSTAL, Primaries.gun("e-", 1.0, position=(9.0, 0.0, 0.0)), 1, geant4=geant4
         )
 
 
-def test_a_missing_wheel_names_the_extra(substitute, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "calzone", None)
-    with pytest.raises(MissingExtraError, match=r"detopt\[geant4\]"):
-        run(Geant4(data=substitute.folder))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_missing_wheel_names_the_extra(substitute, monkeypatch, engine):
+    monkeypatch.setitem(sys.modules, ENGINES[engine].module, None)
+    with pytest.raises(MissingExtraError, match=rf"`{engine}`.*detopt\[{ENGINES[engine].extra}\]"):
+        run(Geant4(data=substitute.folder, engine=engine))

@@ -73,6 +73,21 @@ def test_the_seed_alone_decides(pythia):
 
 
 @needs_pythia
+def test_the_number_of_processes_changes_no_event():
+    sources = [Pythia(SETTINGS, n_workers=n, stretch=4) for n in (1, 2)]
+    one, two = (source(11, seeded(5), torch.float64) for source in sources)
+    part = sources[1](4, seeded(5), torch.float64)
+    for source in sources:
+        source.close()
+    assert one.n_events == 11
+    assert one.event.tolist() == two.event.tolist()
+    torch.testing.assert_close(one.momentum, two.momentum, rtol=0, atol=0)
+    torch.testing.assert_close(one.momentum[: len(part)], part.momentum, rtol=0, atol=0)
+    along_x = [one.momentum[one.event == i, 1].max().item() for i in range(11)]
+    assert len(set(along_x)) == 11  # every stretch has a seed of its own
+
+
+@needs_pythia
 def test_all_particles_have_beams_and_places():
     settings = [*SETTINGS[:-1], "23:onIfAny = 5"]
     events = Pythia(settings, final_only=False)(5, seeded(3), torch.float64)
@@ -87,7 +102,7 @@ def test_all_particles_have_beams_and_places():
 @needs_pythia
 def test_a_killed_process_is_an_error_and_another_one_starts(pythia):
     pythia(2, seeded(1), torch.float64)
-    os.kill(pythia._process._process.pid, signal.SIGKILL)
+    os.kill(pythia._processes[0]._process.pid, signal.SIGKILL)
     with pytest.raises(SimulationError, match=r"with seed \d+ behind event 0"):
         pythia(2, seeded(1), torch.float64)
     assert pythia(2, seeded(1), torch.float64).n_events == 2
@@ -134,5 +149,8 @@ def test_other_misuse_is_refused(tmp_path):
         Pythia("Beams:eCM = 91.2")
     with pytest.raises(DomainError, match="`block` must be > 0"):
         Pythia(SETTINGS, block=0)
+    for name in ("n_workers", "stretch"):
+        with pytest.raises(DomainError, match=f"`{name}` must be > 0, got 0"):
+            Pythia(SETTINGS, **{name: 0})
     with pytest.raises(DomainError, match="`n_events` must be > 0"):
         Pythia(SETTINGS)(0, seeded(1), torch.float64)

@@ -62,15 +62,17 @@ class DataSet:
             return f"Geant4 {self.version}, official data"
         return f"Geant4 {self.version} libraries, substitute data (formula + xraylib)"
 
-    def label(self, physics: str) -> str:
+    def label(self, physics: str, libraries: str = "") -> str:
         """What every result made with it says.
 
         Args:
             physics: Name of the physics list.
+            libraries: Version of the libraries; by default that of the data.
         """
+        origin = self.origin.replace(self.version, libraries or self.version, 1)
         if self.official:
-            return f"{self.origin}, {physics}"
-        return f"{self.origin}, electromagnetic {physics}; not official Geant4 data"
+            return f"{origin}, {physics}"
+        return f"{origin}, electromagnetic {physics}; not official Geant4 data"
 
 
 def default_folder() -> Path:

@@ -1,6 +1,6 @@
 """One process in which Geant4 runs, seen from outside: started, watched and killed."""
 
-__all__ = ["CALZONE", "CrashError", "Host", "Settings"]
+__all__ = ["WORKER", "CrashError", "Host", "Settings"]
 
 import contextlib
 import json
@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detopt.cpu import forget_program, note_program
 from detopt.simulators.files import OUTPUT, Limits, last_output
 from detopt.simulators.geant4.folders import VARIABLE
 from detopt.simulators.process import GIGABYTE
 
-CALZONE = str(Path(__file__).with_name("worker.py"))
+WORKER = str(Path(__file__).with_name("worker.py"))
 CM_PER_M = 100.0
 READ = 65536  # bytes
 START = 60.0  # s, until a fresh process gives its first answer, at least
@@ -36,7 +37,8 @@ class Settings:
         cut: Production cut [m].
         limits: Memory of the process, and time of a whole call.
         event_timeout: Longest time of an event [s].
-        program: Python file that serves; see `detopt.simulators.geant4.worker`.
+        engine: File that drives the libraries, beside `detopt.simulators.geant4.worker`.
+        program: Python file that serves; see there.
     """
 
     data: Path
@@ -44,7 +46,8 @@ class Settings:
     cut: float
     limits: Limits
     event_timeout: float
-    program: str = CALZONE
+    engine: str = "calzone_engine"
+    program: str = WORKER
 
 
 @dataclass
@@ -137,6 +140,7 @@ class Host:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        forget_program(self._process.pid)
         self.folder.cleanup()
 
     def _start(self) -> "tuple[subprocess.Popen[bytes], _Link]":
@@ -145,6 +149,7 @@ class Host:
         memory = self.settings.limits.memory
         settings = {
             "memory": None if memory is None else int(memory * GIGABYTE),
+            "engine": self.settings.engine,
             "physics": self.settings.physics,
             "cut": self.settings.cut * CM_PER_M,
             "requests": theirs,
@@ -179,6 +184,7 @@ class Host:
             link.pending += read
         line, _, link.pending = link.pending.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        note_program(self._process.pid, answer.pop("cpu_s", 0.0))
         return answer
 
     def _end(self) -> str:
@@ -187,6 +193,7 @@ class Host:
             code = self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             return "The process of Geant4 stopped answering"
+        forget_program(self._process.pid)
         if code < 0:
             return f"Geant4 aborted with signal {-code} ({signal.strsignal(-code)})"
         return f"The process of Geant4 ended with exit code {code}"

@@ -3,7 +3,6 @@
 __all__ = ["PHYSICS", "Deposits", "Geant4"]
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.errors import ConfigError, DomainError, MissingExtraError
+from detopt.errors import ConfigError, DomainError
 from detopt.physics import particles
 from detopt.random import Seed
 from detopt.simulators.files import Limits
+from detopt.simulators.geant4.engines import get_engine
 from detopt.simulators.geant4.folders import DataSet, find_data
-from detopt.simulators.geant4.host import CALZONE, Settings
+from detopt.simulators.geant4.host import WORKER, Settings
 from detopt.simulators.geant4.media import Medium, medium
 from detopt.simulators.geant4.pool import Task, shared_pool
 from detopt.simulators.geant4.primaries import Primaries
@@ -73,10 +73,12 @@ class Geant4:
         limits: Memory of a process, time of a call, and retries.
         event_timeout: Longest time of an event [s].
         n_workers: Processes that share the events of a call; the result does not depend on it.
-        program: Python file that serves instead of calzone.
+        engine: Package with the libraries: `calzone`, or `geant4-pybind`, which has no
+            photonuclear reactions unless the physics list does.
+        program: Python file that serves instead of the engine.
 
     Raises:
-        ConfigError: The physics list is unknown, or a number is out of range.
+        ConfigError: The physics list or the engine is unknown, or a number is out of range.
 
     Note:
         Substitute data allow `option1` and `standard`, and hadrons up to 100 MeV, which ionize
@@ -94,10 +96,12 @@ class Geant4:
     limits: Limits = field(default_factory=lambda: Limits(memory=8.0))
     event_timeout: float = 120.0
     n_workers: int = 1
-    program: str = CALZONE
+    engine: str = "calzone"
+    program: str = WORKER
 
     def __post_init__(self) -> None:
         split_physics(self.physics)
+        get_engine(self.engine)
         for name, value in (("cut", self.cut), ("event_timeout", self.event_timeout)):
             if not value > 0:
                 raise ConfigError(f"`{name}` must be > 0, got {value:g}.")
@@ -123,7 +127,13 @@ class Geant4:
     @property
     def label(self) -> str:
         """Which Geant4, data and physics."""
-        return self.data_set.label(self.physics)
+        return self._label(self.data_set)
+
+    def _label(self, data: DataSet) -> str:
+        version = get_engine(self.engine).version
+        if self.engine == "calzone":
+            return data.label(self.physics, version)
+        return f"{data.label(self.physics, version)}; through {self.engine}"
 
     def run(self, world: Volume, primaries: Primaries, seed: int | Seed) -> Deposits:
         """Energy deposited in the active volumes.
@@ -137,15 +147,14 @@ class Geant4:
             ConfigError: No volume is active.
             DomainError: Particles start outside, or are hadrons that the data do not describe.
             NotFoundError: There are no data or no such material.
-            MissingExtraError: calzone is not installed.
+            MissingExtraError: The engine is not installed.
             SimulationError: Geant4 failed; the message names the event and the seed.
         """
         data = self.data_set
-        _check_particles(primaries, data)
-        if self.program == CALZONE and importlib.util.find_spec("calzone") is None:
-            raise MissingExtraError(
-                "Geant4 needs `calzone`. Install it with `pip install detopt[geant4]`."
-            )
+        _check_particles(primaries, data, self.physics)
+        engine = get_engine(self.engine)
+        if self.program == WORKER:
+            engine.require()
         volumes = tuple(path for path, volume in walk(world) if volume.active)
         if not volumes:
             raise ConfigError("No volume is active: nothing would be recorded.")
@@ -163,13 +172,14 @@ class Geant4:
             self.cut,
             self.limits,
             self.event_timeout,
+            engine.file,
             self.program,
         )
         rows = torch.from_numpy(shared_pool(settings, self.n_workers).run(task)) / MEV_PER_GEV
         energy = rows.new_zeros(primaries.n_events, len(volumes))
         energy.index_add_(0, primaries.event, rows)
-        label = data.label(self.physics)
-        return Deposits(energy, volumes, primaries.total_energy, label, data.digest, number)
+        incident = primaries.total_energy
+        return Deposits(energy, volumes, incident, self._label(data), data.digest, number)
 
 
 def split_physics(physics: str) -> tuple[str, str]:
@@ -219,7 +229,7 @@ def _shape(volume: Volume) -> dict[str, Any]:
 
 
 def _rows(primaries: Primaries) -> npt.NDArray[Any]:
-    """Particles as calzone takes them: MeV and cm."""
+    """Particles as engines take them: MeV and cm."""
     kind = [("pid", "i4"), ("energy", "f8"), ("position", "f8", 3), ("direction", "f8", 3)]
     rows = np.zeros(len(primaries), dtype=kind)
     rows["pid"] = primaries.pdg.numpy()
@@ -235,9 +245,13 @@ def _wide(seed: int) -> int:
     return int.from_bytes(digest, "little") | 1
 
 
-def _check_particles(primaries: Primaries, data: DataSet) -> None:
-    if data.official:
+def _check_particles(primaries: Primaries, data: DataSet, physics: str) -> None:
+    hadronic = split_physics(physics)[1]
+    if data.official and hadronic:
         return
+    what = f"the physics list `{physics}` does" if data.official else "substitute data do"
+    how = "add a hadronic one, such as `option1-FTFP_BERT`" if data.official else ""
+    how = how or "set GEANT4_DATA_DIR to the official data"
     for number in primaries.pdg.unique().tolist():
         if abs(number) in LEPTONS or number == PHOTON:
             continue
@@ -245,8 +259,7 @@ def _check_particles(primaries: Primaries, data: DataSet) -> None:
         if highest > HIGHEST:
             raise DomainError(
                 f"A {particles.get(number).name} of {highest:g} GeV makes nuclear reactions, which "
-                f"substitute data do not describe. Stay below {HIGHEST} GeV, or set "
-                "GEANT4_DATA_DIR to the official data."
+                f"{what} not describe. Stay below {HIGHEST} GeV, or {how}."
             )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from detopt.design import Design
-from detopt.errors import DomainError, MethodError
+from detopt.errors import DomainError, MethodError, MissingExtraError, NotFoundError
 from detopt.physics.materials import Material
 from detopt.physics.shower_stacks import Stack
 from detopt.pipeline import Simulator
@@ -25,6 +25,7 @@ from detopt.simulators.geant4.volumes import SMALLEST, Box, Volume
 
 MARGIN = 0.01  # m, of the world around the layers
 N_SEEDS = 2**62
+UNKNOWN = "Geant4, with libraries and data that this machine does not have"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def simulate_stack(
     Raises:
         DomainError: See `stack_volume` and `Geant4.run`.
         NotFoundError: There are no data for Geant4.
-        MissingExtraError: calzone is not installed.
+        MissingExtraError: The engine is not installed.
         SimulationError: Geant4 failed; the message names the event and the seed.
 
     Note:
@@ -180,6 +181,14 @@ class StackSimulator(Simulator[Primaries, LayerDeposits]):
         super().__init__()
         self.stack, self.width, self.cells, self.world = stack, width, cells, world
         self.geant4 = Geant4() if geant4 is None else geant4
+
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Which Geant4, data and physics."""
+        try:
+            return (self.geant4.label,)
+        except (NotFoundError, MissingExtraError):  # other machines may have run the events
+            return (UNKNOWN,)
 
     def forward(self, events: Primaries, design: Design, rng: Generator) -> LayerDeposits:
         """Deposits of the events.

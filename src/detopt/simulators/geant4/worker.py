@@ -1,20 +1,22 @@
 """The program in which Geant4 runs: it alone loads the libraries, so that it alone can crash.
 
-It is started with a JSON mapping of `memory` [B], `physics`, `cut` [cm], `requests` and `answers`,
-two open file descriptors. A request is a line with the path of a JSON file::
+It is started with a JSON mapping of `memory` [B], `engine`, `physics`, `cut` [cm], `requests` and
+`answers`, two open file descriptors. A request is a line with the path of a JSON file::
 
     {"folder": ..., "geometry": ..., "media": [...], "volumes": ["World.Layer0", ...],
      "seed": 128-bit integer, "rows": [first, last], "single": false, "event_timeout": 60.0}
 
 Particles lie in `particles.npy` of that folder. Events are run in blocks of a fraction of a second,
-each announced by an answer such as `{"rows": [20, 40]}`, and each leaves the deposits [MeV], row by
-row and volume by volume, in a file. Every row has a stretch of random numbers of its own, which its
-number determines: neither the blocks nor the rows before it change what it does.
+each announced by an answer such as `{"rows": [20, 40], "cpu_s": 1.5}` with the CPU time of this
+program so far [s], and each leaves the deposits [MeV], row by row and volume by volume, in a file.
+Every row has a stretch of random numbers of its own, which its number determines: neither the
+blocks nor the rows before it change what it does.
 
 The package is not imported here.
 """
 
-import importlib
+import functools
+import importlib.util
 import json
 import os
 import resource
@@ -31,9 +33,6 @@ import numpy.typing as npt
 BLOCK_TIME = 0.2  # s
 GROWTH = 4  # of a block from one to the next, at most
 ALARM = 60.0  # s beyond the time of an event after which a forgotten process ends itself
-STRIDE = 0x9E3779B97F4A7C15F39CC0605CEDC835  # between rows; odd, so that all bits move on
-PERIOD = 1 << 126  # of the generator
-WORD = (1 << 64) - 1
 SAME = 1e-3  # relative difference below which two materials are one
 Array = npt.NDArray[Any]
 
@@ -45,78 +44,27 @@ class Engine(Protocol):
         """Deposits of these rows [MeV], volume by volume; `first` is the number of the first."""
 
 
-class Calzone:
-    """Geant4 through calzone."""
-
-    def __init__(self, physics: str, cut: float) -> None:
-        self.calzone: Any = importlib.import_module("calzone")
-        electromagnetic, _, hadronic = physics.partition("-")
-        self.physics = self.calzone.Physics(
-            electromagnetic, default_cut=cut, had_model=hadronic or None
-        )
-        self.geometry: tuple[str, Any] = ("", None)
-
-    def run(self, request: dict[str, Any], particles: Array, first: int) -> Array:
-        """Deposits of these rows [MeV], volume by volume."""
-        simulation = self.calzone.Simulation(
-            self._geometry(request),
-            self.physics,
-            self.calzone.Random(request["seed"]),
-            sample_particles=False,
-        )
-        stretches = [(number * STRIDE) % PERIOD for number in range(first, first + len(particles))]
-        words = np.array([(one >> 64, one & WORD) for one in stretches], dtype=np.uint64)
-        found = simulation.run(particles, random_indices=words) or {}
-        deposits = np.zeros((len(particles), len(request["volumes"])))
-        for column, name in enumerate(request["volumes"]):
-            if name in found:
-                deposits[found[name]["event"], column] = found[name]["value"]
-        return deposits
-
-    def _geometry(self, request: dict[str, Any]) -> Any:
-        text = json.dumps([request["geometry"], request["media"]])
-        if self.geometry[0] != text:
-            names, mixtures = self._media(request["media"])
-            tree = _renamed(request["geometry"], names)
-            if mixtures:
-                tree["materials"] = {"mixtures": mixtures}
-            self.geometry = (text, self.calzone.Geometry(tree))
-        return self.geometry[1]
-
-    def _media(self, media: list[dict[str, Any]]) -> tuple[dict[str, str], dict[str, Any]]:
-        """The names under which Geant4 knows materials, and the mixtures to make."""
-        names, mixtures = {}, {}
-        for one in media:
-            table_name, composition = one["table_name"], one["composition"]
-            if not composition or self._is_in_table(one):
-                names[one["name"]] = table_name
-            else:
-                names[one["name"]] = one["name"]
-                mixtures[one["name"]] = {"density": one["density"], "composition": composition}
-        return names, mixtures
-
-    def _is_in_table(self, medium: dict[str, Any]) -> bool:
-        try:
-            known = self.calzone.describe(material=medium["table_name"])
-        except (KeyError, ValueError):
-            return False
-        if known is None or abs(known.density / medium["density"] - 1) > SAME:
-            return False
-        shares = dict(known.composition)
-        return shares.keys() == medium["composition"].keys() and all(
-            abs(shares[symbol] - share) < SAME for symbol, share in medium["composition"].items()
-        )
+def is_same(medium: dict[str, Any], density: float, composition: dict[str, float]) -> bool:
+    """Whether a medium of a request has this density [g/cm3] and these mass fractions."""
+    wanted = medium["composition"]
+    if abs(density / medium["density"] - 1) > SAME or wanted.keys() != composition.keys():
+        return False
+    return all(abs(composition[symbol] - share) < SAME for symbol, share in wanted.items())
 
 
-def _renamed(tree: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """A geometry whose materials have the names of Geant4."""
-    renamed: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key == "material":
-            renamed[key] = names[value]
-        else:
-            renamed[key] = _renamed(value, names) if isinstance(value, dict) else value
-    return renamed
+def load_engine(name: str) -> Callable[[str, float], Engine]:
+    """What makes the engine in a file beside this one.
+
+    Args:
+        name: Of the file, without its ending.
+    """
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    make: Callable[[str, float], Engine] = functools.partial(module.Engine, is_same=is_same)
+    return make
 
 
 def answer_request(engine: Engine, path: Path, answer: Callable[[dict[str, Any]], None]) -> None:
@@ -155,11 +103,12 @@ def write(path: Path, deposits: Array) -> None:
     part.rename(path)
 
 
-def serve(make: Callable[[str, float], Engine]) -> None:
+def serve(make: Callable[[str, float], Engine] | None = None) -> None:
     """Answer requests until the other side closes.
 
     Args:
-        make: Makes the engine from the name of the physics list and the cut [cm].
+        make: Makes the engine from the name of the physics list and the cut [cm]; by default that
+            of the file that the settings name.
     """
     settings = json.loads(sys.argv[1])
     if settings["memory"] is not None:
@@ -170,9 +119,10 @@ def serve(make: Callable[[str, float], Engine]) -> None:
     ):
 
         def answer(message: dict[str, Any]) -> None:
-            answers.write(json.dumps(message) + "\n")
+            answers.write(json.dumps({**message, "cpu_s": time.process_time()}) + "\n")
 
         try:
+            make = load_engine(settings["engine"]) if make is None else make
             engine = make(settings["physics"], settings["cut"])
             for line in requests:
                 answer_request(engine, Path(line.strip()), answer)
@@ -184,4 +134,4 @@ def serve(make: Callable[[str, float], Engine]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Calzone)
+    serve()

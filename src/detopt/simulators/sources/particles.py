@@ -6,6 +6,7 @@ Energies and momenta are in GeV with :math:`c = 1`, positions in metres, times i
 __all__ = ["Particles", "WeightedPrimaries"]
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,8 @@ class Particles:
                 "Particles need as many states, momenta, vertices and events, at least one; got "
                 f"{n} numbers and the shapes {', '.join(map(str, shapes))}."
             )
-        if not bool(momenta.isfinite().all() and vertices.isfinite().all()):
+        ends = (*torch.aminmax(momenta), *torch.aminmax(vertices))  # NaN if one of them is
+        if not all(math.isfinite(one) for one in ends):
             raise DomainError("Momenta and vertices of particles must be finite.")
         if bool((momenta[:, 0] < 0).any()):
             raise DomainError(

@@ -5,8 +5,11 @@ Pythia has the licence GPL: it is never imported here, and need not be installed
 
 __all__ = ["Pythia"]
 
+import queue
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ from detopt.simulators.files import Limits
 from detopt.simulators.sources.particles import FINAL, Particles
 from detopt.simulators.sources.pythia_process import PythiaProcess
 
-BLOCK = 500  # events; handing over a block costs some 7 ms beside what each event costs
+BLOCK = 500  # events; handing over a block costs some 2 ms beside what each event costs
+STRETCH = 2000  # events; each stretch costs some 5 ms for a copy of the process
 SEEDS = 900_000_000  # the largest seed that Pythia takes
 DECAYED, BEAM = 2, 4  # statuses as in HepMC
 BEAM_CODE = 12  # of Pythia, for a beam particle
+Stretch = tuple[int, int, int]  # seed, events, number of the first one
 
 
 class Pythia(Source[Particles]):
@@ -33,17 +38,19 @@ class Pythia(Source[Particles]):
         python: Interpreter with the packages `pythia8mc` and `awkward`; by default this one.
         final_only: Whether particles that leave the events are kept alone.
         block: Events handed over at a time.
-        limits: Time of a call and memory of the process.
+        limits: Time of a call and memory of each process.
+        n_workers: Processes that make stretches at the same time.
+        stretch: Events in a row that share a seed and a process; other stretches are other events.
 
     Raises:
         NotFoundError: There is no such file of settings, or no such interpreter.
-        DomainError: `block` is not positive.
+        DomainError: `block`, `n_workers` or `stretch` is not positive.
 
     Note:
-        The same generator state gives the same events bit by bit, whatever was drawn before. A
-        process starts with the first draw and serves all later ones; `close` ends it. Statuses are
-        those of HepMC: 1, 2 for what decayed or was an intermediate step, 4 for a beam. For POSIX
-        systems.
+        The same generator state gives the same events bit by bit, whatever was drawn before, and
+        for any number of processes. They start with the first draw that needs them and serve all
+        later ones; `close` ends them. Statuses are those of HepMC: 1, 2 for what decayed or was an
+        intermediate step, 4 for a beam. For POSIX systems.
 
     References:
         C. Bierlich et al., SciPost Phys. Codebases 8 (2022).
@@ -56,14 +63,18 @@ class Pythia(Source[Particles]):
         final_only: bool = True,
         block: int = BLOCK,
         limits: Limits | None = None,
+        n_workers: int = 1,
+        stretch: int = STRETCH,
     ) -> None:
         super().__init__()
-        if block < 1:
-            raise DomainError(f"`block` must be > 0, got {block}.")
-        self.block = block
-        self._process = PythiaProcess(
-            settings, str(python), final_only, Limits() if limits is None else limits
-        )
+        for name, value in (("block", block), ("n_workers", n_workers), ("stretch", stretch)):
+            if value < 1:
+                raise DomainError(f"`{name}` must be > 0, got {value}.")
+        self.block, self.stretch = block, stretch
+        limits = Limits() if limits is None else limits
+        self._processes = [
+            PythiaProcess(settings, str(python), final_only, limits) for _ in range(n_workers)
+        ]
 
     def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> Particles:
         """Draw `n_events` events.
@@ -72,17 +83,42 @@ class Pythia(Source[Particles]):
             DomainError: `n_events` is not positive.
             ConfigError: Pythia refuses a setting.
             MissingExtraError: The interpreter lacks a package.
-            SimulationError: The process crashed, or took too long; seed and output are named.
+            SimulationError: A process crashed, or took too long; seed and output are named.
         """
         if n_events < 1:
             raise DomainError(f"`n_events` must be > 0, got {n_events}.")
-        seed = int(torch.randint(1, SEEDS + 1, (), generator=rng))
-        blocks = self._process.run(seed, n_events, self.block)
+        edges = range(0, n_events, self.stretch)
+        seeds = [int(torch.randint(1, SEEDS + 1, (), generator=rng)) for _ in edges]
+        sizes = [min(self.stretch, n_events - first) for first in edges]
+        blocks = self._run(list(zip(seeds, sizes, edges, strict=True)))
         return _particles(blocks).to(dtype)
 
     def close(self) -> None:
-        """End the process; a later draw starts another one."""
-        self._process.close()
+        """End the processes; a later draw starts others."""
+        for process in self._processes:
+            process.close()
+
+    def _run(self, stretches: Sequence[Stretch]) -> list[dict[str, Any]]:
+        """The blocks of all stretches, in order."""
+        timeout = self._processes[0].limits.timeout
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        free = queue.SimpleQueue[PythiaProcess]()
+        for process in self._processes:
+            free.put(process)
+
+        def run(stretch: Stretch) -> list[dict[str, Any]]:
+            seed, size, first = stretch
+            process = free.get()
+            try:
+                return process.run(seed, size, self.block, first, end)
+            finally:
+                free.put(process)
+
+        n = min(len(self._processes), len(stretches))
+        if n == 1:
+            return [block for one in stretches for block in run(one)]
+        with ThreadPoolExecutor(n) as threads:
+            return [block for blocks in threads.map(run, stretches) for block in blocks]
 
 
 def _particles(blocks: Sequence[dict[str, Any]]) -> Particles:

@@ -32,6 +32,7 @@ from detopt.simulators.process import GIGABYTE, WITH_LIMIT
 WORKER = Path(__file__).with_name("pythia_worker.py")
 HEADER = 9  # bytes before a frame: letter and length
 READ = 1 << 20  # bytes
+COLUMNS = ("pdg", "status", "momentum", "vertex", "size", "weight")  # of a block
 
 
 class PythiaProcess:
@@ -58,16 +59,23 @@ class PythiaProcess:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._answers = -1
 
-    def run(self, seed: int, n_events: int, block: int) -> list[dict[str, Any]]:
+    def run(
+        self, seed: int, n_events: int, block: int, first: int, end: float
+    ) -> list[dict[str, Any]]:
         """Blocks of events, as arrays by name.
+
+        Args:
+            seed: Seed of these events.
+            n_events: How many.
+            block: Events handed over at a time.
+            first: Number of the first one, for messages.
+            end: When the time of the call is over, by the monotonic clock [s].
 
         Raises:
             ConfigError: Pythia refuses a setting.
             MissingExtraError: The interpreter lacks a package.
             SimulationError: The process crashed, took too long, or answered with nonsense.
         """
-        timeout = self.limits.timeout
-        end = float("inf") if timeout is None else time.monotonic() + timeout
         blocks: list[dict[str, Any]] = []
         try:
             if self._process is None:
@@ -84,7 +92,7 @@ class PythiaProcess:
             raise
         except (SimulationError, OSError, ValueError, KeyError) as error:
             made = sum(len(one["size"]) for one in blocks)
-            message = self._explain(error, seed, made)
+            message = self._explain(error, seed, first + made)
             self.close()
             raise SimulationError(message) from error
         except BaseException:
@@ -151,8 +159,8 @@ class PythiaProcess:
         header = self._read(HEADER, end)
         letter, payload = header[:1], self._read(int.from_bytes(header[1:], "little"), end)
         if letter == b"B":
-            with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+            file = io.BytesIO(payload)
+            return {name: np.load(file, allow_pickle=False) for name in COLUMNS}
         if letter == b"F":
             raise _failure(json.loads(payload))
         if letter not in (b"R", b"E"):

@@ -6,7 +6,7 @@ The first request is a line of JSON with `settings`, a list of lines of Pythia's
 whether particles that leave the events are wanted alone. Each further one has `seed`, `n_events`
 and `block`. To the file descriptor ANSWERS go frames: one letter, the length in 8 bytes (little
 endian), and that many bytes. `R` (ready) and `E` (end of a request) are empty, `B` is a block of
-events in the npz form of NumPy, `F` a JSON mapping that says what failed.
+events in the npy form of NumPy, `F` a JSON mapping that says what failed.
 
 Each request is answered by a copy (fork) of the initialized process, so that events depend on
 settings, seed and number in the request alone.
@@ -24,7 +24,7 @@ import numpy as np
 MM_PER_M, SPEED_OF_LIGHT = 1e3, 299_792_458.0
 
 
-def send(answers: int, letter: bytes, payload: bytes = b"") -> None:
+def send(answers: int, letter: bytes, payload: bytes | memoryview = b"") -> None:
     """Write a frame."""
     for part in (letter + len(payload).to_bytes(8, "little"), payload):
         view = memoryview(part)
@@ -56,27 +56,47 @@ def make_generator(settings: list[str], answers: int) -> Any:
 
 
 def columns(batch: Any, final: bool) -> dict[str, Any]:
-    """Arrays of a batch of events."""
-    ak = importlib.import_module("awkward")
+    """Arrays of a batch of events.
 
-    particles = batch.prt
-    particles = particles[particles.status > 0] if final else particles[:, 1:]  # 0 is the sum
-    rows = ak.flatten(particles)
+    They are taken from the buffers of the batch: operations of awkward would copy the columns that
+    nobody wants, which costs as much as making small events.
+    """
+    particles = batch.layout.content("prt")
+    edges, rows = np.asarray(particles.offsets.data), particles.content
 
-    def number(values: Any) -> Any:
-        return ak.to_numpy(values)
+    def number(record: Any, name: str) -> Any:
+        return record.content(name).data
 
-    four, start = rows.p, ak.fill_none(rows.vProd, {"px": 0.0, "py": 0.0, "pz": 0.0, "e": 0.0})
-    vertex = np.stack([number(start[name]) for name in ("e", "px", "py", "pz")], 1) / MM_PER_M
+    status = number(rows, "status")
+    wanted = status > 0 if final else np.ones(len(status), dtype=bool)
+    if not final:
+        wanted[edges[:-1]] = False  # the first is the sum
+    index = np.flatnonzero(wanted[: edges[-1]])
+    four, start = rows.content("p"), rows.content("vProd")
+    momentum, vertex = np.empty((len(index), 4)), np.zeros((len(index), 4))
+    where = np.asarray(start.index.data)[index]  # negative for those that start at the origin
+    has, where = where >= 0, where[where >= 0]
+    for column, name in enumerate(("e", "px", "py", "pz")):
+        momentum[:, column] = number(four, name)[index]
+        vertex[has, column] = number(start.content, name)[where] / MM_PER_M
     vertex[:, 0] /= SPEED_OF_LIGHT
+    weights = batch.layout.content("info").content("weights")
     return {
-        "pdg": number(rows.id),
-        "status": number(rows.status),
-        "momentum": np.stack([number(four[name]) for name in ("e", "px", "py", "pz")], 1),
+        "pdg": number(rows, "id")[index],
+        "status": status[index],
+        "momentum": momentum,
         "vertex": vertex,
-        "size": number(ak.num(particles)),
-        "weight": number(batch.info.weights[:, 0]),
+        "size": np.diff(np.searchsorted(index, edges)),
+        "weight": weights.content.data[np.asarray(weights.offsets.data)[:-1]],
     }
+
+
+def pack(arrays: dict[str, Any]) -> memoryview:
+    """Arrays one behind the other in the form of NumPy, in the order of `columns`."""
+    file = io.BytesIO()
+    for one in arrays.values():
+        np.save(file, one, allow_pickle=False)
+    return file.getbuffer()
 
 
 def answer(pythia: Any, request: dict[str, int], final: bool, answers: int) -> None:
@@ -88,9 +108,7 @@ def answer(pythia: Any, request: dict[str, int], final: bool, answers: int) -> N
         if len(batch) == 0:
             fail(answers, "event", "Pythia gave up: no event of a block succeeded.")
         left -= len(batch)
-        file = io.BytesIO()
-        np.savez(file, **columns(batch, final))
-        send(answers, b"B", file.getvalue())
+        send(answers, b"B", pack(columns(batch, final)))
     send(answers, b"E")
 
 
