@@ -12,6 +12,7 @@ from detopt.testing.conformance import CHECKS
 # Smaller instances of costly use cases; all others run with their defaults.
 OPTIONS = {
     "counting_experiment": {"n_hidden": 1, "n_bins": 3, "n_events": 300},
+    "muon_energy_calorimeter": {"layers": 12, "most_layers": 14, "longest": 1.2, "depth": 0.7},
     "sampling_calorimeter": {"n_layers": 5, "absorber_thickness": 0.028, "n_events": 500},
     "tau_pairs": {"n_hidden": 1, "n_bins": 3, "n_events": 200},
     "muon_scanner": {"n_above": 2, "n_below": 2, "n_scans": 16, "center": [0.5, 0.5]},

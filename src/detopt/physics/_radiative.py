@@ -13,7 +13,17 @@ References:
     E. V. Bugaev, Sov. J. Nucl. Phys. 33 (1981) 635.
 """
 
-__all__ = ["bremsstrahlung", "gauss", "nuclear", "pair_production", "radiative_loss"]
+__all__ = [
+    "bremsstrahlung",
+    "bremsstrahlung_spectrum",
+    "gauss",
+    "largest_fraction",
+    "nuclear",
+    "nuclear_spectrum",
+    "pair_production",
+    "pair_spectrum",
+    "radiative_loss",
+]
 
 import functools
 import math
@@ -56,7 +66,19 @@ def radiative_loss(symbol: str) -> UniformSpline:
 def bremsstrahlung(
     energy: Float[Tensor, " n"], atomic_number: int, atomic_mass: float
 ) -> Float[Tensor, " n"]:
-    r"""Bremsstrahlung on nucleus and atomic electrons.
+    """Loss to bremsstrahlung on nucleus and atomic electrons."""
+    v, weight = _log_nodes(torch.full_like(energy, 1e-6), largest_fraction(energy, atomic_number))
+    spectrum = bremsstrahlung_spectrum(energy[:, None], v, atomic_number, atomic_mass)
+    return (weight * v * spectrum).sum(dim=-1)
+
+
+def bremsstrahlung_spectrum(
+    energy: Float[Tensor, "*#batch"],
+    v: Float[Tensor, "*#batch"],
+    atomic_number: int,
+    atomic_mass: float,
+) -> Float[Tensor, "*batch"]:
+    r"""Bremsstrahlung on nucleus and atomic electrons, :math:`\frac{N_A}{A} v \frac{d\sigma}{dv}`.
 
     .. math::
         \frac{d\sigma}{dv} = \alpha \left(2 r_e \frac{m_e}{M}\right)^2 Z
@@ -64,10 +86,7 @@ def bremsstrahlung(
             \qquad \delta = \frac{M^2 v}{2 E (1 - v)}
     """
     cube_root = atomic_number ** (1 / 3)
-    largest = 1 - 0.75 * SQRT_E * MUON_MASS / energy * cube_root
-    v, weight = _log_nodes(torch.full_like(energy, 1e-6), largest)
-    e = energy[:, None]
-    delta = MUON_MASS**2 * v / (2 * e * (1 - v))
+    delta = MUON_MASS**2 * v / (2 * energy * (1 - v))
     elastic, inelastic = (202.4, 446.0) if atomic_number == 1 else (182.7, 1429.0)
 
     screened = elastic / (cube_root * ELECTRON_MASS)
@@ -78,19 +97,31 @@ def bremsstrahlung(
     shell = inelastic / (cube_root**2 * ELECTRON_MASS)
     electrons = torch.log(MUON_MASS / delta / (delta * MUON_MASS / ELECTRON_MASS**2 + SQRT_E))
     electrons = electrons - torch.log(1 + 1 / (delta * SQRT_E * shell))
-    reachable = v <= 1 / (1 + MUON_MASS**2 / (2 * ELECTRON_MASS * e))
+    reachable = v <= 1 / (1 + MUON_MASS**2 / (2 * ELECTRON_MASS * energy))
     electrons = torch.where(reachable, electrons, 0.0).clamp(min=0.0)
 
     shape = 4 / 3 - 4 / 3 * v + v**2
     strength = atomic_number * nucleus.clamp(min=0.0) + electrons
     scale = FINE_STRUCTURE * (2 * ELECTRON_RADIUS / RATIO) ** 2 * atomic_number
-    return AVOGADRO / atomic_mass * scale * (weight * v * shape * strength).sum(dim=-1)
+    return AVOGADRO / atomic_mass * scale * shape * strength
 
 
 def pair_production(
     energy: Float[Tensor, " n"], atomic_number: int, atomic_mass: float
 ) -> Float[Tensor, " n"]:
-    r"""Direct production of electron pairs on nucleus and atomic electrons.
+    """Loss to direct production of electron pairs on nucleus and atomic electrons."""
+    v, weight = _log_nodes(4 * ELECTRON_MASS / energy, largest_fraction(energy, atomic_number))
+    spectrum = pair_spectrum(energy[:, None], v, atomic_number, atomic_mass)
+    return (weight * v * spectrum).sum(dim=-1)
+
+
+def pair_spectrum(
+    energy: Float[Tensor, "*#batch"],
+    v: Float[Tensor, "*#batch"],
+    atomic_number: int,
+    atomic_mass: float,
+) -> Float[Tensor, "*batch"]:
+    r"""Direct production of electron pairs, :math:`\frac{N_A}{A} v \frac{d\sigma}{dv}`.
 
     .. math::
         \frac{d\sigma}{dv} = \frac{4}{3\pi} Z (Z + \zeta) (\alpha r_e)^2 \frac{1 - v}{v}
@@ -98,37 +129,39 @@ def pair_production(
 
     The radiation logarithm is reduced by the Coulomb correction, 7 % of the loss in lead.
     """
-    cube_root = atomic_number ** (1 / 3)
-    smallest = 4 * ELECTRON_MASS / energy
-    largest = 1 - 0.75 * SQRT_E * MUON_MASS / energy * cube_root
-    v, weight = _log_nodes(smallest, largest)
-    e = energy[:, None]
-    opening = (1 - 4 * ELECTRON_MASS / (e * v)).clamp(min=0.0).sqrt()
-    rho_max = (1 - 6 * MUON_MASS**2 / (e**2 * (1 - v))).clamp(min=0.0) * opening
+    opening = (1 - 4 * ELECTRON_MASS / (energy * v)).clamp(min=0.0).sqrt()
+    rho_max = (1 - 6 * MUON_MASS**2 / (energy**2 * (1 - v))).clamp(min=0.0) * opening
     nodes, weights = gauss(N_ASYMMETRIES)
     # rho = 1 - (1 - rho_max) ^ s, which resolves the peak at rho = 1
     log_gap = torch.log1p(-rho_max.clamp(max=1 - 1e-15))[..., None]
     rho = 1 - torch.exp(log_gap * nodes)
     measure = weights * (1 - rho) * (-log_gap)
-    spectrum = _pair_spectrum(e[..., None], v[..., None], rho, atomic_number)
+    spectrum = _pair_bracket(energy[..., None], v[..., None], rho, atomic_number)
     integral = (spectrum * measure).sum(dim=-1)
 
     charge = atomic_number * (atomic_number + _pair_electrons(energy, atomic_number))
     scale = 4 / (3 * math.pi) * (FINE_STRUCTURE * ELECTRON_RADIUS) ** 2
-    moment = (weight * v * (1 - v) * integral).sum(dim=-1)
-    return AVOGADRO / atomic_mass * scale * charge * moment
+    return AVOGADRO / atomic_mass * scale * charge * (1 - v) * integral
 
 
 def nuclear(energy: Float[Tensor, " n"], atomic_mass: float) -> Float[Tensor, " n"]:
-    """Inelastic interaction with nuclei, by vector-meson dominance with nuclear shadowing.
-
-    The shadowing is applied to hydrogen too, as the tables of Groom et al. have it (10 % of the
-    term there).
-    """
+    """Loss to inelastic interactions with nuclei."""
     v, weight = _log_nodes(
         (PHOTON_THRESHOLD / energy).clamp(max=0.999), torch.full_like(energy, 1 - 1e-9)
     )
-    photon = v * energy[:, None]
+    spectrum = nuclear_spectrum(energy[:, None], v, atomic_mass)
+    return (weight * v * spectrum).sum(dim=-1)
+
+
+def nuclear_spectrum(
+    energy: Float[Tensor, "*#batch"], v: Float[Tensor, "*#batch"], atomic_mass: float
+) -> Float[Tensor, "*batch"]:
+    r"""Inelastic interaction with nuclei, :math:`\frac{N_A}{A} v \frac{d\sigma}{dv}`.
+
+    By vector-meson dominance with nuclear shadowing. The shadowing is applied to hydrogen too, as
+    the tables of Groom et al. have it (10 % of the term there).
+    """
+    photon = v * energy
     cross_section = 114.3 + 1.647 * torch.log(0.0213 * photon) ** 2  # microbarn per nucleon
     x = 0.00282 * math.cbrt(atomic_mass) * cross_section
     shadow = 3 / x**3 * (x**2 / 2 - 1 + torch.exp(-x) * (1 + x))
@@ -144,15 +177,24 @@ def nuclear(energy: Float[Tensor, " n"], atomic_mass: float) -> Float[Tensor, " 
     bracket = bracket + MUON_MASS**2 / (2 * t) * longitudinal
 
     sigma = FINE_STRUCTURE / (2 * math.pi) * atomic_mass * cross_section * MICROBARN * v * bracket
-    return AVOGADRO / atomic_mass * (weight * v**2 * sigma.clamp(min=0.0)).sum(dim=-1)
+    above = photon >= PHOTON_THRESHOLD
+    return AVOGADRO / atomic_mass * torch.where(above, v * sigma.clamp(min=0.0), 0.0)
 
 
-def _pair_spectrum(
-    energy: Float[Tensor, "n 1 1"],
-    v: Float[Tensor, "n v 1"],
-    rho: Float[Tensor, "n v rho"],
+def largest_fraction(
+    energy: Float[Tensor, "*batch"], atomic_number: int
+) -> Float[Tensor, "*batch"]:
+    """Largest fraction of the energy that bremsstrahlung or a pair takes."""
+    cube_root: float = atomic_number ** (1 / 3)
+    return 1 - 0.75 * SQRT_E * MUON_MASS / energy * cube_root
+
+
+def _pair_bracket(
+    energy: Float[Tensor, "*#batch 1"],
+    v: Float[Tensor, "*#batch 1"],
+    rho: Float[Tensor, "*#batch rho"],
     atomic_number: int,
-) -> Float[Tensor, "n v rho"]:
+) -> Float[Tensor, "*batch rho"]:
     """The bracket of the cross section; beyond Born approximation by the Coulomb correction."""
     cube_root = atomic_number ** (1 / 3)
     coulomb = _composition.coulomb_correction(atomic_number)
@@ -186,7 +228,7 @@ def _pair_spectrum(
     return (b_e * l_e).clamp(min=0.0) + (b_mu * l_mu).clamp(min=0.0) / RATIO**2
 
 
-def _pair_electrons(energy: Float[Tensor, " n"], atomic_number: int) -> Float[Tensor, " n"]:
+def _pair_electrons(energy: Float[Tensor, "*batch"], atomic_number: int) -> Float[Tensor, "*batch"]:
     """Weight of pair production on atomic electrons relative to a unit of nuclear charge."""
     first, second = (4.4e-5, 4.8e-5) if atomic_number == 1 else (1.95e-5, 5.3e-5)
     gamma = energy / MUON_MASS
