@@ -105,6 +105,20 @@ def test_pipeline_without_a_hard_one_judges_itself():
     assert problem.reference is problem
 
 
+class Recorded(Smearing):
+    data_labels = ("events of a test",)
+
+
+def test_the_data_of_both_simulations_are_named_once():
+    assert make().data_labels == ()
+    plain, hard = make(), make()
+    for problem in (plain, hard):
+        problem.simulator = Recorded(0.0)
+    assert make(hard=hard).data_labels == ("events of a test",)
+    plain.hard = hard
+    assert plain.data_labels == ("events of a test",)
+
+
 def test_other_space_reaches_the_hard_pipeline():
     space = SPACE.freeze("length")
     problem = make(hard=make()).with_space(space)

@@ -4,7 +4,7 @@ Thicknesses are in metres, energies in GeV, depths in radiation lengths. See
 `detopt.physics.tuned_showers` for mean energies at given shapes.
 """
 
-__all__ = ["SamplingNoise", "sample_tuned_showers", "sampling_noise"]
+__all__ = ["SamplingNoise", "sample_started_showers", "sample_tuned_showers", "sampling_noise"]
 
 import math
 from dataclasses import dataclass
@@ -152,18 +152,53 @@ def sample_tuned_showers(
         raise DomainError(
             f"A {particle!r} starts no electromagnetic shower. Take 'electron' or 'photon'."
         )
-    dtype, shape = energy.dtype, tuple(energy.shape)
-    normals = torch.randn((*shape, 2), generator=rng, dtype=dtype, device=rng.device)
-    start: Values = 0.0
+    normals = _normals(energy, 2, rng)
+    start = torch.zeros((), dtype=energy.dtype, device=energy.device)
     if particle == "photon":
-        start = sample_conversion_depth(shape, rng, dtype)
+        start = sample_conversion_depth(tuple(energy.shape), rng, energy.dtype)
+    return _sampled(stack, energy, start, normals, rng, tuning)
+
+
+def sample_started_showers(
+    stack: Stack,
+    energy: Float[Tensor, "*showers"],
+    start: Float[Tensor, "*showers"],
+    rng: Generator,
+    tuning: ShowerTuning | None = None,
+) -> Float[Tensor, "*batch layers"]:
+    """Draws the energy in each layer of showers that start inside, see `sample_tuned_showers`.
+
+    Args:
+        stack: The layers.
+        energy: Energies of the showers [GeV].
+        start: Depths where they start, in radiation lengths.
+        rng: Source of the draws, on the device of the energies.
+        tuning: Coefficients; those of the package by default.
+
+    Returns:
+        Energies [GeV]. Those of active layers are visible energies.
+
+    Note:
+        Differentiable in thicknesses, energies and starts.
+    """
+    return _sampled(stack, energy, start, _normals(energy, 2, rng), rng, tuning)
+
+
+def _sampled(
+    stack: Stack,
+    energy: Tensor,
+    start: Tensor,
+    normals: Tensor,
+    rng: Generator,
+    tuning: ShowerTuning | None,
+) -> Tensor:
     showers = tuned_shape(energy, stack_medium(stack), normals, tuning)
     deposit = expected_layer_energies(stack, energy, showers, tuning, start)
     if not stack.is_sampling:
         return deposit
     noise = sampling_noise(stack, energy, showers, deposit, tuning, start)
     n_seen = len(noise.seen)
-    draws = torch.randn((*shape, n_seen + N_WAVES), generator=rng, dtype=dtype, device=rng.device)
+    draws = _normals(energy, n_seen + N_WAVES, rng)
     ends = torch.cat([noise.lower, noise.upper], dim=-1)
     lower, upper = _bridge(ends, draws[..., n_seen:]).chunk(2, dim=-1)
     shared = noise.local.sqrt() * (upper - lower) / (noise.upper - noise.lower)
@@ -172,6 +207,11 @@ def sample_tuned_showers(
     spread = torch.log1p(variance)
     factor = torch.exp((spread / variance).sqrt() * together - spread / 2)
     return deposit * torch.ones_like(deposit).index_copy(-1, noise.seen, factor)
+
+
+def _normals(energy: Tensor, n: int, rng: Generator) -> Tensor:
+    shape = (*energy.shape, n)
+    return torch.randn(shape, generator=rng, dtype=energy.dtype, device=rng.device)
 
 
 def _bridge(

@@ -123,6 +123,12 @@ class Pipeline(Problem):
         """The hard-edged pipeline, or this one where there is none."""
         return self if self.hard is None else self.hard
 
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Those of source and simulator, here and in the hard pipeline."""
+        hard = () if self.hard is None else self.hard.data_labels
+        return tuple(dict.fromkeys((*self.source.data_labels, *self.simulator.data_labels, *hard)))
+
     def scene(self, design: Design) -> Scene | None:
         """The picture that `view` makes."""
         return None if self.view is None else self.view(design)

@@ -60,6 +60,11 @@ class Problem(ABC):
         """Cost of a design in the study's currency, or None where there is no cost."""
         return None
 
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Origin of data that results must name, such as those of Geant4; none by default."""
+        return ()
+
     @abstractmethod
     def with_space(self, space: DesignSpace) -> "Problem":
         """The same problem over another space, such as one with frozen parameters."""

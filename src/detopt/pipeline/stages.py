@@ -28,6 +28,11 @@ class Source(nn.Module, ABC, Generic[EventsT]):
     def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> EventsT:
         """Draw `n_events` events."""
 
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Origin of its data that results must name; none by default."""
+        return ()
+
     if TYPE_CHECKING:
         __call__ = forward
 
@@ -38,6 +43,11 @@ class Simulator(nn.Module, ABC, Generic[EventsT, ReadoutT]):
     @abstractmethod
     def forward(self, events: EventsT, design: Design, rng: torch.Generator) -> ReadoutT:
         """Readout of the events."""
+
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Origin of its data that results must name; none by default."""
+        return ()
 
     if TYPE_CHECKING:
         __call__ = forward

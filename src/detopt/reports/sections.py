@@ -63,7 +63,8 @@ def _verdict_section(record: Record) -> Section | None:
         "shaded strip is the final design. All designs meet the same fresh events, so bars that "
         "overlap a little can still belong to a clear difference: a ratio in the verdict uses "
         "the pairing.",
-        [
+        [f"Data of the simulation: {label}." for label in result.get("data_labels", [])]
+        + [
             f"The simulation of the design “{name}” failed: {why}"
             for name, why in result.get("failures", {}).items()
         ],

@@ -298,6 +298,7 @@ def _collect(
         "wall_s": sum(record.wall_s for record in history),
         "cpu_s": sum(record.cpu_s for record in history),
         "objective_name": study.problem.objective_name,
+        "data_labels": list(study.problem.data_labels),
         "design": three({name: design.numbers() for name, design in designs.items()}),
         "cost": three(costs),
         "objective": three(plain),

@@ -1,9 +1,9 @@
 """Options of the sampling calorimeter, and estimated prices of its materials."""
 
-__all__ = ["PRICES", "Config"]
+__all__ = ["PIONS", "PRICES", "Config"]
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,13 @@ PRICES = {  # kEUR for a cubic metre, machined; estimates, no offers
     "liquid_argon": 5.0,
     "PbWO4": 5_000.0,
 }
+PIONS: dict[str, Any] = {  # what pions need by default: six interaction lengths
+    "low_energy": 5.0,
+    "high_energy": 100.0,
+    "n_layers": 20,
+    "absorber": ("iron",),
+    "absorber_thickness": 0.05,
+}
 
 
 class Config(BaseModel):
@@ -32,7 +39,12 @@ class Config(BaseModel):
     library: Path | None = Field(
         None, description="File of showers for `library`; by default showers of the fast model"
     )
-    particle: Literal["electron", "photon"] = Field("electron", description="What enters")
+    particle: Literal["electron", "photon", "pion"] = Field(
+        "electron", description="What enters; a pion (charged) changes defaults, see `PIONS`"
+    )
+    e_over_h: Number = Field(
+        1.4, gt=0, description="Response to electrons over that to hadronic energy, for pions"
+    )
     low_energy: Energy = Field(1.0, gt=0, description="Least energy [GeV]")
     high_energy: Energy = Field(50.0, gt=0, description="Largest energy [GeV]")
     measure: Literal["stochastic", "relative"] = Field(
@@ -71,7 +83,10 @@ class Config(BaseModel):
 
     length: Length | None = Field(None, gt=0, description="Longest stack [m]; the baseline's")
     containment: Number = Field(
-        0.95, ge=0, le=1, description="Least radiation lengths, over those of the baseline"
+        0.95,
+        ge=0,
+        le=1,
+        description="Least radiation lengths (of pions interaction lengths) over the baseline's",
     )
     budget: Number | None = Field(None, gt=0, description="Money [kEUR]; the baseline's")
     cell: Length = Field(0.05, gt=0, description="Edge of a readout cell [m]")
@@ -86,6 +101,13 @@ class Config(BaseModel):
     n_events: int = Field(1_000, ge=40, description="Showers in an evaluation")
     geant4_workers: int = Field(1, ge=1, description="Processes that run Geant4")
     seed: int = Field(0, ge=0, description="Of the library and of the network's training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _for_pions(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("particle") == "pion":
+            return {**PIONS, **given}
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

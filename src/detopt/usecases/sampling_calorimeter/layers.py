@@ -89,7 +89,8 @@ class Calorimeter:
         ]
         if config.containment > 0:
             least = config.containment * float(self.depth(self.baseline))
-            limits.append(Limit("minus the depth", self.safe_depth, -least * (1 - SLACK), "X0"))
+            unit = self.depth_unit
+            limits.append(Limit("minus the depth", self.safe_depth, -least * (1 - SLACK), unit))
         return DesignSpace(parameters, limits=limits)
 
     @property
@@ -141,15 +142,20 @@ class Calorimeter:
         return self._price(design, self._gate(design, hard=True))
 
     def depth(self, design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
-        """Radiation lengths of the layers that are there."""
-        return self.stack(design).depth.sum()
+        """Radiation lengths of the layers that are there; for pions interaction lengths."""
+        return self._depth(self.stack(design))
+
+    @property
+    def depth_unit(self) -> str:
+        """In what depths are counted."""
+        return "interaction lengths" if self.config.particle == "pion" else "X0"
 
     def safe_depth(self, design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Minus a smooth depth that is at most the soft one and the hard one."""
         gate = self._gate(design, hard=False)
         if "presence" in design:
             gate = (2 * gate - 1).clamp(min=0.0)
-        return -self._stack(design, gate).depth.sum()
+        return -self._depth(self._stack(design, gate))
 
     def safe_length(self, design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """A smooth length that is at least the soft one and the hard one [m]."""
@@ -222,6 +228,11 @@ class Calorimeter:
                 chosen = int(design[key]) if key in design else 0
                 names.append(getattr(config, kind)[chosen])
         return names
+
+    def _depth(self, stack: Stack) -> Float[Tensor, ""]:
+        if self.config.particle == "pion":
+            return (stack.thickness / stack.column("nuclear_interaction_length")).sum()
+        return stack.depth.sum()
 
     def _stack(self, design: Mapping[str, Tensor], gate: Float[Tensor, " n_layers"]) -> Stack:
         kinds = tuple(materials.get(name) for name in self._names(design))

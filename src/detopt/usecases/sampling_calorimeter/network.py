@@ -9,13 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from detopt.design import Design
-from detopt.physics.tuned_sampling import sample_tuned_showers
 from detopt.pipeline import Reconstruction
 from detopt.random import Seed
 from detopt.usecases.sampling_calorimeter.config import Config
 from detopt.usecases.sampling_calorimeter.layers import Calorimeter
 from detopt.usecases.sampling_calorimeter.reconstruction import Columns
-from detopt.usecases.sampling_calorimeter.sources import Signals
+from detopt.usecases.sampling_calorimeter.sources import Signals, fast_showers
 
 N_HIDDEN, N_FEATURES = 24, 8
 N_DESIGNS, N_SHOWERS = 40, 200  # that the features are learned from; showers of each
@@ -116,7 +115,7 @@ def _showers(calorimeter: Calorimeter, rng: torch.Generator) -> tuple[Tensor, Te
         uniform = torch.rand(N_SHOWERS, generator=rng, dtype=torch.float64)
         energy = config.low_energy * (config.high_energy / config.low_energy) ** uniform
         stack = calorimeter.stack(design, hard=False)
-        signal = sample_tuned_showers(stack, energy, rng, config.particle)[:, 1::2]
+        signal = fast_showers(config, stack, energy, rng)[:, 1::2]
         total = signal.sum(1)
         found.append((energy, signal, total * energy.sum() / total.sum()))
     return tuple(torch.cat(one).float() for one in zip(*found, strict=True))  # type: ignore[return-value]

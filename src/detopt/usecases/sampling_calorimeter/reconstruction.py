@@ -88,7 +88,7 @@ class EnergyError(Objective[Rows]):
                 **self._bands(relative, summary.energy),
                 **_terms(relative, summary.energy),
                 "length [mm]": MM * self.calorimeter.length(design),
-                "depth [X0]": self.calorimeter.depth(design),
+                f"depth [{self.calorimeter.depth_unit}]": self.calorimeter.depth(design),
                 "active layers": self.calorimeter.n_present(design),
             }
         return Outcome(objective, cost=self.calorimeter.price(design), metrics=metrics)

@@ -1,15 +1,26 @@
 """What enters the calorimeter, and where its showers come from: three simulators, one readout."""
 
-__all__ = ["Beam", "FastShowers", "Geant4Showers", "LibraryShowers", "Showers", "Signals"]
+__all__ = [
+    "Beam",
+    "FastShowers",
+    "Geant4Showers",
+    "LibraryShowers",
+    "Showers",
+    "Signals",
+    "fast_showers",
+]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from detopt.design import Design
+from detopt.errors import ConfigError
 from detopt.physics import materials
+from detopt.physics.pion_showers import sample_pion_showers
+from detopt.physics.shower_stacks import Stack
 from detopt.physics.tuned_sampling import sample_tuned_showers
 from detopt.pipeline import Simulator, Source
 from detopt.simulators.geant4 import Geant4, Primaries, StackSimulator
@@ -17,7 +28,8 @@ from detopt.usecases.sampling_calorimeter.config import Config
 from detopt.usecases.sampling_calorimeter.layers import Calorimeter
 from detopt.usecases.sampling_calorimeter.library import ShowerLibrary
 
-PARTICLES = {"electron": "e-", "photon": "photon"}
+PARTICLES = {"electron": "e-", "photon": "photon", "pion": "pi+"}
+HADRONIC = "option1-FTFP_BERT"  # physics list of pions
 PER_METRE = 100.0  # GeV/cm to GeV/m
 
 
@@ -64,6 +76,15 @@ class Beam(Source[Showers]):
         return Showers(energy, torch.zeros(n_events, dtype=torch.int64))
 
 
+def fast_showers(
+    config: Config, stack: Stack, energy: Float[Tensor, " n"], rng: Generator
+) -> Float[Tensor, "n layers"]:
+    """Energy in each layer by the fast model of the particle [GeV]; differentiable."""
+    if config.particle == "pion":
+        return sample_pion_showers(stack, energy, rng, config.e_over_h)
+    return sample_tuned_showers(stack, energy, rng, config.particle)
+
+
 class FastShowers(Simulator[Showers, Signals]):
     """Showers of the fast model; differentiable.
 
@@ -83,7 +104,7 @@ class FastShowers(Simulator[Showers, Signals]):
         if self.hard:  # what is not there has no thickness, which no formula likes
             gone = stack.thickness == 0
             stack = stack.with_thickness(stack.thickness.clamp(min=1e-9))
-        deposit = sample_tuned_showers(stack, events.energy, rng, config.particle)[:, 1::2]
+        deposit = fast_showers(config, stack, events.energy, rng)[:, 1::2]
         if self.hard:
             deposit = torch.where(gone[1::2], 0.0, deposit)
         return _read_out(deposit, config, rng)
@@ -94,14 +115,30 @@ class Geant4Showers(Simulator[Showers, Signals]):
 
     Args:
         calorimeter: Maps designs to layers.
+
+    Raises:
+        ConfigError: Pions would interact, and the data are no official ones.
+        NotFoundError: There are no data, for pions.
     """
 
     def __init__(self, calorimeter: Calorimeter) -> None:
         super().__init__()
         config = self.calorimeter_config = calorimeter.config
-        self.simulator = StackSimulator(
-            calorimeter.stack, config.width, geant4=Geant4(n_workers=config.geant4_workers)
-        )
+        geant4 = Geant4(n_workers=config.geant4_workers)
+        if config.particle == "pion":
+            if not geant4.data_set.official:
+                raise ConfigError(
+                    f"Pions of {config.high_energy:g} GeV make nuclear reactions, which substitute "
+                    "data of Geant4 do not describe. Set GEANT4_DATA_DIR to the official data, or "
+                    "take `source` fast."
+                )
+            geant4 = replace(geant4, physics=HADRONIC)
+        self.simulator = StackSimulator(calorimeter.stack, config.width, geant4=geant4)
+
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Which Geant4, data and physics."""
+        return self.simulator.data_labels
 
     def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
         """Signals of the events.
@@ -132,6 +169,11 @@ class LibraryShowers(Simulator[Showers, Signals]):
     def __init__(self, calorimeter: Calorimeter, library: ShowerLibrary) -> None:
         super().__init__()
         self.calorimeter, self.library = calorimeter, library
+
+    @property
+    def data_labels(self) -> tuple[str, ...]:
+        """Where the showers of the library come from."""
+        return (self.library.label,)
 
     def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
         """Signals of the events."""
