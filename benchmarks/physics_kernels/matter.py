@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from detopt.physics import bragg_kleeman, moliere, photons, scattering, straggling
+from detopt.physics import bragg_kleeman, moliere, muon_losses, photons, scattering, straggling
 from detopt.physics import energy_loss as loss
 from physics_kernels.common import BETA, ENERGY, MOMENTUM, NORMAL, PATH, RNG, Kernel, fixed, vector
 
@@ -57,6 +57,13 @@ KERNELS = {
     ),
     "energy_loss.radiative_stopping_power": Kernel(
         fixed(loss.radiative_stopping_power, "muon", "Fe"), ((10.0, 100.0),)
+    ),
+    "muon_losses.loss_spectrum": Kernel(
+        lambda e, v: muon_losses.loss_spectrum("PbWO4", e, v, "pair production"),
+        ((100.0, 1000.0), (0.01, 0.5)),
+    ),
+    "muon_losses.soft_straggling": Kernel(
+        lambda score: muon_losses.soft_straggling("PbWO4", 0.02, 0.05, score), (NORMAL,)
     ),
     "straggling.sample_loss": Kernel(
         lambda z: loss.sample_loss("muon", "Si", *ONE, z), (NORMAL,), barred=True

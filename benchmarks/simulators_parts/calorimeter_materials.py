@@ -34,9 +34,9 @@ OPTIONS: dict[str, Any] = {
     "budget": 30.0,
 }
 METHODS: dict[str, tuple[int, dict[str, Any]]] = {  # rounds and options
-    "exhaustive scan": (60, {"learning_rate": 0.2, "n_events": 500}),
-    "local surrogate": (24, {"method": "local_surrogate", "n_events": 1_000}),
-    "end-to-end surrogate": (24, {"n_events": 1_000}),
+    "exhaustive scan": (60, {"learning_rate": 0.2, "n_events": 2_000}),
+    "local surrogate": (24, {"method": "local_surrogate", "n_events": 4_000}),
+    "end-to-end surrogate": (24, {"n_events": 4_000}),
 }
 N_JUDGE, WITHIN, SEED = 20_000, 0.02, 11
 START = 0.85  # of the baseline's radiation lengths, where the scan begins
