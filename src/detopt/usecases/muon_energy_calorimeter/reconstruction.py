@@ -6,6 +6,7 @@ relative error grows as the energy, is combined in quadrature.
 
 __all__ = ["Columns", "KeepColumns", "LogEnergyError", "Rows", "half_width", "residuals", "scatter"]
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ RIDGE = 1e-8  # of the fit, relative
 N_BANDS = 8  # of the energy, in which the error is combined with that of the magnet
 BANDS = {"0.1 to 0.3 TeV": (100.0, 300.0), "0.3 to 1 TeV": (300.0, 1e3), "above 1 TeV": (1e3, 1e6)}
 TEV = 1e3  # GeV
+LN_10 = math.log(10)
 CENTRAL = (0.1587, 0.8413)  # 68.3 %
 
 
@@ -132,8 +134,8 @@ def scatter(rows: Summary) -> Sequence[Scatter]:
     """Reconstructed against true energy."""
     assert isinstance(rows, Rows)
     error = residuals(rows).detach()
-    true = (rows.logarithm / 2.302585092994046).tolist()
-    found = ((rows.logarithm + error) / 2.302585092994046).tolist()
+    true = (rows.logarithm / LN_10).tolist()
+    found = ((rows.logarithm + error) / LN_10).tolist()
     label = "logarithm (base 10) of the {} energy [GeV]"
     return [Scatter(true, found, label.format("true"), label.format("found"), "Energy", True)]
 
