@@ -57,11 +57,14 @@ MIXED = "mixed"
 Portal = tuple[Pipeline, Design]
 SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
 CHECK_REPEATS = 24
-CHECK_GROUPS = {  # parameters that are free together, and scans that show their gradients
-    ("upper_z", "lower_z"): 36,
-    ("panel_cost", "panel_fineness"): 108,
-    ("panel_technology",): 108,
-}
+CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
+CHECK_SCANS = 36
+CHECK_STEP = 1e-3  # of theta; within 1e-2 a muon crosses much of a soft edge
+CHECK_GROUPS = (  # parameters that are free together
+    ("upper_z", "lower_z"),
+    ("panel_cost", "panel_fineness"),
+    ("panel_technology",),
+)
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -168,35 +171,43 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
 def gradients(quick: bool) -> dict[str, Any]:
     """The gradient check of all parameters of the default scene, group by group."""
     problem = build(Config(task="portal", **(SMALL if quick else {})))
-    repeats = 8 if quick else CHECK_REPEATS
     checks: list[dict[str, Any]] = []
     cpu_s = 0.0
-    for group, events in CHECK_GROUPS.items():
-        kept = _check_once(problem, group, repeats, 6 if quick else events, quick)
+    for group in CHECK_GROUPS:
+        kept = _check_once(problem, group, quick)
         checks += kept["checks"]
         cpu_s += kept["cpu_s"]
     verdicts = [check["verdict"] for check in checks]
     return {
-        "repeats": repeats,
-        "scans": {", ".join(group): events for group, events in CHECK_GROUPS.items()},
+        **_check_settings(quick),
         "cpu_s": cpu_s,
         "verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
         "checks": checks,
     }
 
 
-def _check_once(
-    problem: Pipeline, group: tuple[str, ...], repeats: int, events: int, quick: bool
-) -> dict[str, Any]:
+def _check_settings(quick: bool) -> dict[str, Any]:
+    """Arguments of the gradient check."""
+    if quick:
+        return {"n_repeats": 8, "n_extra": 0, "n_events": 6, "step": CHECK_STEP}
+    return {
+        "n_repeats": CHECK_REPEATS,
+        "n_extra": CHECK_EXTRA,
+        "n_events": CHECK_SCANS,
+        "step": CHECK_STEP,
+    }
+
+
+def _check_once(problem: Pipeline, group: tuple[str, ...], quick: bool) -> dict[str, Any]:
     """The checks of a group of parameters, where the others are held, or those found before."""
-    settings = [events, repeats, repr(TECHNOLOGY_TABLE)]
+    settings = _check_settings(quick) | {"technologies": repr(TECHNOLOGY_TABLE)}
     path = KEPT / f"check_{group[0]}.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() and not quick else {}
     if kept.get("settings") == settings:
         return kept
     begin = time.process_time()
     alone = problem.with_space(problem.space.free_only(*group))
-    found = check_gradients(alone, n_repeats=repeats, n_events=events)
+    found = check_gradients(alone, **_check_settings(quick))
     kept = {
         "settings": settings,
         "cpu_s": time.process_time() - begin,

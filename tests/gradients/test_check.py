@@ -195,6 +195,48 @@ def test_discrete_parameter_is_refused():
     assert [check.name for check in check_gradients(frozen, n_repeats=8)] == ["a"]
 
 
+def weak(a, b, n, rng):  # a derivative of 0.02 in noise that estimate and differences share
+    return 0.02 * a + a * normal(n, rng) + 0 * b
+
+
+def weak_and_biased(a, b, n, rng):
+    return weak(a, b, n, rng) + b + 0.5 * (a.detach() - a) * normal(n, rng) ** 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_extra_repetitions_resolve_noise_that_both_share(seed):
+    assert Verdict.NOISE in verdicts(weak, 100, seed=seed)
+    found = check_gradients(problem_of(weak, 100), n_extra=2_000, seed=seed)
+    assert [check.verdict for check in found] == [Verdict.AGREES] * 2
+    assert found[0].reference == pytest.approx(0.02, abs=4 * found[0].reference_error)
+    assert found[0].reference_error < 0.3 * 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_extra_repetitions_do_not_hide_a_bias(seed):
+    found = check_gradients(problem_of(weak_and_biased, 100), n_extra=240, seed=seed)
+    assert [check.verdict for check in found] == [Verdict.BIASED, Verdict.AGREES]
+    assert found[0].reference == pytest.approx(0.02, abs=4 * found[0].reference_error)
+
+
+def test_extra_repetitions_are_made_only_where_noise_hides():
+    settings = {"n_repeats": 12, "seed": 1}
+    problem = problem_of(smooth)
+    assert check_gradients(problem, n_extra=500, **settings) == check_gradients(problem, **settings)
+
+
+def test_differences_that_are_not_finite_are_noise():
+    theta = torch.tensor([0.4, 0.3], dtype=torch.float64)
+    problem = problem_of(lambda a, b, n, rng: torch.where(a == 0.4, a, torch.inf) + b)
+    found = check_gradients(problem, theta=theta)
+    assert [check.verdict for check in found] == [Verdict.NOISE, Verdict.AGREES]
+
+
+def test_negative_number_of_extra_repetitions_is_refused():
+    with pytest.raises(MethodError, match="`n_extra` must be >= 0, got -1"):
+        check_gradients(problem_of(smooth), n_extra=-1)
+
+
 @pytest.mark.parametrize("n_repeats", [0, 1, 7])
 def test_too_few_repetitions_are_refused(n_repeats):
     with pytest.raises(MethodError, match=f"must be >= 8 .* got {n_repeats}"):

@@ -82,6 +82,9 @@ def check(
     estimator: Annotated[str, typer.Option(help="Gradient estimator to check")] = "pathwise",
     events: Annotated[int | None, typer.Option(help="Events in an evaluation")] = None,
     repeats: Annotated[int, typer.Option(help="Repetitions with fresh random numbers")] = 24,
+    extra: Annotated[
+        int, typer.Option(help="Most repetitions of the estimator alone, where noise hides it")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the check")] = 0,
     freeze: Annotated[list[str], typer.Option(help="Parameter or group to leave out")] = [],  # noqa: B006
     json: Json = False,
@@ -115,6 +118,7 @@ def check(
             optimizers.ESTIMATORS[estimator](),
             seed=seed,
             n_repeats=repeats,
+            n_extra=extra,
             n_events=case.check_events if events is None else events,
             progress=progress,
         )

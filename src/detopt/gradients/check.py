@@ -4,6 +4,10 @@ Each of `n_repeats` repetitions draws its own random numbers and differentiates 
 twice with them: by the estimator, and by central differences. Their paired difference has mean
 zero if the estimator is unbiased, whatever the noise that both share. A single verdict a parameter
 follows (compare arXiv:2203.13818, figure 3).
+
+Differences cost two evaluations a parameter, a gradient costs about three in all. Where the noise
+that both share hides the gradient, further repetitions of the estimator alone resolve it: they
+give the mean, while the paired differences go on telling the bias.
 """
 
 __all__ = ["GradientCheck", "Verdict", "check_gradients"]
@@ -32,7 +36,8 @@ RESOLUTION = (0.25, 0.10)  # shares of the component and of the largest one: whe
 # difference is known worse than both, the check could not see a bias
 HIDDEN = (0.3, 0.3)  # idem: where the estimate itself is, its noise hides the gradient
 TAIL_SUSPECT = 5.0  # largest deviation, in medians of all, that asks for a second look, and
-TAIL_CERTAIN = 12.0  # the same over both samples: 1e-4 for normal draws, 9 in 10 for 1/u
+TAIL_CERTAIN = 12.0  # the same over both samples: 1e-4 for normal draws, 9 in 10 for 1/u;
+TAIL_REPEATS = 48  # times the root of their number over this: the largest outweighs all others
 TAIL_MATTERS = 0.05  # standard error, as a share of the largest component, that a tail needs
 DISPLACEMENT = 0.3  # of theta, away from symmetric or kinked starts
 
@@ -56,7 +61,8 @@ class GradientCheck:
         name: Parameter, with its index in an array.
         estimate: Mean gradient of the estimator, per unit of theta.
         std_error: Its standard error.
-        reference: Mean central difference with common random numbers.
+        reference: Mean central difference with common random numbers; or, where that is more
+            precise, the mean of all estimates less the mean paired difference.
         reference_error: Its standard error.
         z: Mean of the paired difference over its standard error.
         verdict: The conclusion.
@@ -86,6 +92,7 @@ def check_gradients(
     theta: Float[Tensor, " n_free"] | None = None,
     seed: int = 0,
     n_repeats: int = 24,
+    n_extra: int = 0,
     n_events: int | None = None,
     step: float = 0.01,
     progress: Progress | None = None,
@@ -101,6 +108,8 @@ def check_gradients(
             has symmetries and kinks that hide errors.
         seed: Of displacement and repetitions.
         n_repeats: Repetitions, >= 8.
+        n_extra: Most repetitions of the estimator alone, in blocks of `n_repeats`, while the
+            noise hides the gradient of a parameter.
         n_events: Events in each evaluation, or None for the problem's own number.
         step: Step of the central differences, in theta.
         progress: Called with the number of evaluations done and their total.
@@ -111,6 +120,8 @@ def check_gradients(
     Raises:
         MethodError: Too few repetitions, or a free parameter is discrete.
     """
+    if n_extra < 0:
+        raise MethodError(f"`n_extra` must be >= 0, got {n_extra}.")
     if n_repeats < 8:
         raise MethodError(f"`n_repeats` must be >= 8 to tell noise from bias, got {n_repeats}.")
     if problem.space.has_discrete:
@@ -123,19 +134,23 @@ def check_gradients(
     if theta is None:
         theta = generic_point(precise, root)
 
-    def sample(label: str, done: int) -> tuple[Tensor, Tensor]:
-        return _sample(
-            precise, estimator, theta, root.child(label), n_repeats, n_events, step, progress, done
-        )
-
+    draws = _Draws(precise, estimator, FiniteDifferences(step=step), theta, n_events)
     labels = problem.space.labels
-    estimates, references = sample("first", 0)
-    first = _conclude(labels, estimates, references, _tails(estimates) > TAIL_SUSPECT)
+
+    def sample(label: str, half: int) -> _Sample:
+        def step_done(done: int) -> None:
+            if progress is not None:
+                progress(half * n_repeats + done, (half + 1) * n_repeats)
+
+        return draws.sample(root.child(label), n_repeats, n_extra, step_done)
+
+    one = sample("first", 0)
+    suspects = (_tails(one.paired) > TAIL_SUSPECT) | _outweigh(one.estimates)
+    first = _conclude(labels, one, suspects)
     if all(check.verdict is Verdict.AGREES for check in first):
         return first
-    fresh, references = sample("second", 1)
-    tails = _tails(torch.cat([estimates, fresh])) > TAIL_CERTAIN
-    second = _conclude(labels, fresh, references, tails)
+    two = sample("second", 1)
+    second = _conclude(labels, two, _outweigh(torch.cat([one.estimates, two.estimates])))
     return [a if a.verdict is Verdict.AGREES else b for a, b in zip(first, second, strict=True)]
 
 
@@ -146,29 +161,79 @@ def generic_point(problem: Problem, seed: Seed) -> Float[Tensor, " n_free"]:
     return start + DISPLACEMENT * torch.randn(len(start), generator=rng, dtype=start.dtype)
 
 
-def _sample(
-    problem: Problem,
-    estimator: GradientEstimator,
-    theta: Tensor,
-    seed: Seed,
-    n_repeats: int,
-    n_events: int | None,
-    step: float,
-    progress: Progress | None,
-    half: int,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of all repetitions: by the estimator, and by differences."""
-    differences = FiniteDifferences(step=step)
-    estimates: list[Tensor] = []
-    references: list[Tensor] = []
-    for repeat in range(n_repeats):
-        stream = ("repeat", repeat)
-        for method, found in ((estimator, estimates), (differences, references)):
-            answers = _answer(problem, method.requests(theta, stream, n_events), seed)
-            found.append(method.combine(answers).gradient)
-        if progress is not None:
-            progress(half * n_repeats + repeat + 1, (half + 1) * n_repeats)
-    return torch.stack(estimates), torch.stack(references)
+@dataclass(frozen=True)
+class _Sample:
+    """Gradients of repetitions.
+
+    Args:
+        paired: By the estimator, where there are differences with the same random numbers.
+        references: Those differences.
+        extra: By the estimator alone.
+    """
+
+    paired: Float[Tensor, "n_repeats n_free"]
+    references: Float[Tensor, "n_repeats n_free"]
+    extra: Float[Tensor, "n_extra n_free"]
+
+    @property
+    def estimates(self) -> Float[Tensor, "n n_free"]:
+        return torch.cat([self.paired, self.extra])
+
+    def derivative(self) -> tuple[Float[Tensor, " n_free"], Float[Tensor, " n_free"]]:
+        """The derivative without the estimator's bias, and its standard error.
+
+        The mean of all estimates less that of the paired differences, which has the estimator as a
+        control variate; or the mean of the differences where its error is less.
+        """
+        plain, plain_error = _mean(self.references)
+        n, n_all = len(self.paired), len(self.estimates)
+        if n_all == n:
+            return plain, plain_error
+        bias = self.paired - self.references
+        shared = self.paired / n_all - bias / n  # each paired repetition's part
+        variance = n * shared.var(0) + self.extra.var(0) * (n_all - n) / n_all**2
+        controlled = self.estimates.mean(0) - bias.mean(0)
+        better = variance.sqrt() < plain_error
+        return (
+            torch.where(better, controlled, plain),
+            torch.where(better, variance.sqrt(), plain_error),
+        )
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Draws repetitions of both gradients at one point."""
+
+    problem: Problem
+    estimator: GradientEstimator
+    differences: FiniteDifferences
+    theta: Tensor
+    n_events: int | None
+
+    def sample(
+        self, seed: Seed, n_repeats: int, n_extra: int, done: Callable[[int], None]
+    ) -> _Sample:
+        """Paired repetitions, and further ones of the estimator while its noise hides it."""
+        paired, references = [], []
+        for repeat in range(n_repeats):
+            paired.append(self._gradient(self.estimator, ("repeat", repeat), seed))
+            references.append(self._gradient(self.differences, ("repeat", repeat), seed))
+            done(repeat + 1)
+        found = _Sample(torch.stack(paired), torch.stack(references), torch.stack(paired)[:0])
+        while len(found.extra) < n_extra and _is_hidden(found):
+            start = len(found.extra)
+            block = [
+                self._gradient(self.estimator, ("extra", repeat), seed)
+                for repeat in range(start, min(start + n_repeats, n_extra))
+            ]
+            found = replace(found, extra=torch.cat([found.extra, torch.stack(block)]))
+        return found
+
+    def _gradient(
+        self, method: GradientEstimator, stream: tuple[str, int], seed: Seed
+    ) -> Float[Tensor, " n_free"]:
+        requests = method.requests(self.theta, stream, self.n_events)
+        return method.combine(_answer(self.problem, requests, seed)).gradient
 
 
 def _answer(problem: Problem, requests: Sequence[Request], seed: Seed) -> list[Evaluation]:
@@ -176,55 +241,64 @@ def _answer(problem: Problem, requests: Sequence[Request], seed: Seed) -> list[E
     return [evaluate(problem, replace(request, std_error=False), seed) for request in requests]
 
 
+def _limits(
+    share: tuple[float, float], derivative: Float[Tensor, " n_free"]
+) -> Float[Tensor, " n_free"]:
+    """Errors above which a gradient is not seen: shares of its size and of the largest one."""
+    own, largest = share
+    size = derivative.abs().nan_to_num(0, 0, 0)
+    return torch.maximum(own * size, largest * size.max())
+
+
+def _is_hidden(sample: _Sample) -> bool:
+    _, error = _mean(sample.estimates)
+    return bool((error > _limits(HIDDEN, sample.derivative()[0])).any())
+
+
 def _conclude(
-    labels: Sequence[str],
-    estimates: Float[Tensor, "n_repeats n_free"],
-    references: Float[Tensor, "n_repeats n_free"],
-    tails: Bool[Tensor, " n_free"],
+    labels: Sequence[str], sample: _Sample, tails: Bool[Tensor, " n_free"]
 ) -> list[GradientCheck]:
-    scale = float(references.mean(dim=0).abs().max())
+    estimate, error = _mean(sample.estimates)
+    reference, reference_error = sample.derivative()
+    difference, difference_error = _mean(sample.paired - sample.references)
+    scale = reference.abs().nan_to_num(0, 0, 0).max()
+    floor = 1e-9 * torch.maximum(scale, estimate.abs()).clamp_min(1e-300)
+    z = difference / torch.maximum(difference_error, floor)
+
+    infinite = ~torch.cat([sample.estimates, sample.references]).isfinite().all(0)
+    zero = ~sample.estimates.any(0) & (reference.abs() > Z_LIMIT * reference_error)
+    hidden = (tails & (error > TAIL_MATTERS * scale)) | (error > _limits(HIDDEN, reference))
+    disagrees = (z.abs() > Z_LIMIT) & (difference.abs() > RELATIVE_LIMIT * reference.abs())
+    unseen = difference_error > _limits(RESOLUTION, reference)
+
+    def verdict(i: int) -> Verdict:
+        for found, name in (
+            (infinite, Verdict.NOISE),
+            (zero, Verdict.ZERO),
+            (hidden, Verdict.NOISE),
+            (disagrees, Verdict.BIASED),
+            (unseen, Verdict.NOISE),
+        ):
+            if found[i]:
+                return name
+        return Verdict.AGREES
+
     return [
-        _judge(label, estimates[:, i], references[:, i], scale, bool(tails[i]))
+        GradientCheck(
+            label,
+            float(estimate[i]),
+            float(error[i]),
+            float(reference[i]),
+            float(reference_error[i]),
+            float(z[i]),
+            verdict(i),
+        )
         for i, label in enumerate(labels)
     ]
 
 
-def _judge(
-    label: str,
-    estimates: Float[Tensor, " n"],
-    references: Float[Tensor, " n"],
-    scale: float,
-    has_tail: bool,
-) -> GradientCheck:
-    estimate, std_error = _mean(estimates)
-    reference, reference_error = _mean(references)
-    difference, difference_error = _mean(estimates - references)
-    floor = 1e-9 * max(scale, abs(estimate), 1e-300)
-    z = difference / max(difference_error, floor)
-
-    tail = has_tail and std_error > TAIL_MATTERS * scale
-    unseen, hidden = (
-        max(own * abs(reference), largest * scale) for own, largest in (RESOLUTION, HIDDEN)
-    )
-    disagrees = abs(z) > Z_LIMIT and abs(difference) > RELATIVE_LIMIT * abs(reference)
-
-    if not bool(torch.isfinite(estimates).all()):
-        verdict = Verdict.NOISE
-    elif not bool(estimates.any()) and abs(reference) > Z_LIMIT * reference_error:
-        verdict = Verdict.ZERO
-    elif tail or std_error > hidden:
-        verdict = Verdict.NOISE
-    elif disagrees:
-        verdict = Verdict.BIASED
-    elif difference_error > unseen:
-        verdict = Verdict.NOISE
-    else:
-        verdict = Verdict.AGREES
-    return GradientCheck(label, estimate, std_error, reference, reference_error, z, verdict)
-
-
-def _mean(samples: Tensor) -> tuple[float, float]:
-    return float(samples.mean()), float(samples.std() / len(samples) ** 0.5)
+def _mean(samples: Float[Tensor, "n n_free"]) -> tuple[Tensor, Tensor]:
+    return samples.mean(0), samples.std(0) / len(samples) ** 0.5
 
 
 def _tails(samples: Float[Tensor, "n n_free"]) -> Float[Tensor, " n_free"]:
@@ -232,3 +306,9 @@ def _tails(samples: Float[Tensor, "n n_free"]) -> Float[Tensor, " n_free"]:
     deviations = (samples - samples.median(dim=0).values).abs()
     largest = deviations.max(dim=0).values
     return torch.where(largest > 0, largest / deviations.median(dim=0).values, 0.0)
+
+
+def _outweigh(samples: Float[Tensor, "n n_free"]) -> Bool[Tensor, " n_free"]:
+    """Where the square of one deviation is more than the sum of all others."""
+    limit = TAIL_CERTAIN * math.sqrt(max(1.0, len(samples) / TAIL_REPEATS))
+    return _tails(samples) > limit

@@ -25,6 +25,9 @@ def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+ONE = tensor(1.0)
+
+
 def inverse_square(p):
     return (p**2 + MASS**2) / p**4
 
@@ -56,7 +59,7 @@ def thin():
 
 @pytest.mark.parametrize("angle", [0.001, 0.01, 0.05])
 def test_the_posterior_mean_is_that_of_a_fine_quadrature(angle):
-    found = estimate_momentum(spectrum(), thin(), kink(tensor(angle**2), 1e-7), tensor(1.0))
+    found = estimate_momentum(spectrum(), thin(), kink(tensor(angle**2), 1e-7), ONE, ONE)
     log_p = torch.linspace(math.log(0.5), math.log(20.0), 20_001, dtype=torch.float64)
     p = log_p.exp()
     energy = (p.square() + MASS**2).sqrt()
@@ -76,19 +79,33 @@ def test_the_posterior_mean_is_that_of_a_fine_quadrature(angle):
 
 def test_larger_angles_mean_slower_muons():
     angles = torch.linspace(0.0, 0.1, 30, dtype=torch.float64)
-    found = estimate_momentum(spectrum(), thin(), kink(angles.square()), torch.ones_like(angles))
+    ones = torch.ones_like(angles)
+    found = estimate_momentum(spectrum(), thin(), kink(angles.square()), ones, ones)
     assert (found.momentum.diff() < 0).all()
 
 
 def test_a_track_that_was_not_measured_leaves_the_mean_of_the_spectrum():
-    found = estimate_momentum(spectrum(), thin(), kink(tensor(1e-4), 1e4), tensor(1.0))
+    found = estimate_momentum(spectrum(), thin(), kink(tensor(1e-4), 1e4), ONE, ONE)
     assert found.momentum.item() == pytest.approx(spectrum().momentum, rel=1e-4)
+
+
+def test_a_track_that_may_be_there_is_a_mixture_of_both_cases():
+    approach = kink(tensor(1e-4, 1e-4, 1e-4), 1e-7)
+    found = estimate_momentum(
+        spectrum(), thin(), approach, tensor(1.0, 1.0, 1.0), tensor(0.0, 0.3, 1.0)
+    )
+    none, some, one = inverse_square(found.momentum).tolist()
+    assert none == pytest.approx(inverse_square(spectrum().momentum))
+    assert some == pytest.approx(0.7 * none + 0.3 * one)
+    assert abs(one / none - 1) > 0.2
 
 
 def test_a_prior_of_one_momentum_is_not_moved_by_any_angle():
     q = inverse_square(3.0)
     prior = MomentumPrior(tensor(q), tensor(q**2), tensor(3.0))
-    found = estimate_momentum(prior, thin(), kink(tensor(0.0, 0.2)), tensor(1.0, 1.0))
+    found = estimate_momentum(
+        prior, thin(), kink(tensor(0.0, 0.2)), tensor(1.0, 1.0), tensor(1.0, 1.0)
+    )
     assert found.momentum.tolist() == pytest.approx([3.0, 3.0])
     assert found.weight.tolist() == pytest.approx([1.0, 1.0])
 
@@ -99,7 +116,8 @@ def test_the_posterior_mean_is_right_on_average(rng):
     index = torch.randint(len(prior.behind), (40_000,), generator=rng)
     width = slab.width((prior.behind[index].square() + MASS**2).sqrt(), tensor(1.0))
     angle = torch.randn(2, 40_000, generator=rng, dtype=torch.float64) * width
-    found = estimate_momentum(prior, slab, kink(angle.square().sum(0)), torch.ones_like(width))
+    ones = torch.ones_like(width)
+    found = estimate_momentum(prior, slab, kink(angle.square().sum(0)), ones, ones)
     mean, true = inverse_square(found.momentum), prior.inverse_square[index]
     assert mean.mean().item() == pytest.approx(true.mean().item(), rel=0.03)
     slow = mean > mean.median()
@@ -107,7 +125,7 @@ def test_the_posterior_mean_is_right_on_average(rng):
 
 
 def test_the_estimate_has_the_right_gradient():
-    def estimated(squared, noise, thickness):
+    def estimated(squared, noise, thickness, seen):
         slab = Slab(torch.zeros_like(thickness), thickness, "Pb")
         approach = kink(squared)
         approach = ClosestApproach(
@@ -118,10 +136,15 @@ def test_the_estimate_has_the_right_gradient():
             squared,
             noise,
         )
-        found = estimate_momentum(spectrum(8), slab, approach, tensor(1.1, 1.2))
+        found = estimate_momentum(spectrum(8), slab, approach, tensor(1.1, 1.2), seen)
         return found.momentum, found.weight
 
-    inputs = (tensor(1e-4, 4e-4), tensor(1e-5, 2e-5), torch.tensor(0.01, dtype=torch.float64))
+    inputs = (
+        tensor(1e-4, 4e-4),
+        tensor(1e-5, 2e-5),
+        torch.tensor(0.01, dtype=torch.float64),
+        tensor(0.4, 0.9),
+    )
     assert torch.autograd.gradcheck(
         estimated, tuple(i.requires_grad_() for i in inputs), eps=1e-9, atol=1e-3
     )
@@ -132,7 +155,7 @@ def test_a_slab_scatters_like_one_of_its_thickness(momentum, rng):
     slab = Slab(tensor(-0.5).squeeze(), tensor(0.05).squeeze(), "Fe")
     zero = torch.zeros(2, 1, 40_000, dtype=torch.float64)
     tracks = Muons(zero, zero, torch.full((1, 40_000), momentum, dtype=torch.float64), 0.0)
-    leaving, through = pass_slab(tracks, slab, rng)
+    leaving, through = pass_slab(tracks, slab, rng, soft=False)
     assert through.all()
     after = leaving.position + leaving.slope * -0.55  # at the lower face
     angle = leaving.slope[0, 0].std().item()
@@ -150,8 +173,30 @@ def test_a_muon_that_stops_in_the_slab_does_not_come_through(rng):
     slab = Slab(tensor(-0.5).squeeze(), tensor(0.1).squeeze(), "Pb")
     zero = torch.zeros(2, 1, 1, dtype=torch.float64)
     tracks = Muons(zero, zero, tensor(0.2)[None], 0.0)
-    _, through = pass_slab(tracks, slab, rng)
+    _, through = pass_slab(tracks, slab, rng, soft=False)
     assert not through.any()
+
+
+def test_muons_fade_out_smoothly_about_the_thickness_that_stops_them(rng):
+    momentum = torch.linspace(0.2, 0.5, 301, dtype=torch.float64)
+    zero = torch.zeros(2, 1, 301, dtype=torch.float64)
+    tracks = Muons(zero, zero, momentum[None], 0.0)
+    thickness = tensor(0.1).squeeze().requires_grad_()
+    slab = Slab(tensor(-0.5).squeeze(), thickness, "Pb")
+    _, sharp = pass_slab(tracks, slab, rng, soft=False)
+    _, soft = pass_slab(tracks, slab, rng, soft=True)
+    assert set(sharp.flatten().tolist()) == {0.0, 1.0}
+    assert soft.sum().item() == pytest.approx(sharp.sum().item(), abs=1.5)
+    assert (soft[0].diff() >= 0).all()
+    assert ((soft > 0.01) & (soft < 0.99)).sum() > 10
+    (slope,) = torch.autograd.grad(soft.sum(), thickness)
+    step = 1e-4
+    high, low = (
+        pass_slab(tracks, Slab(slab.top, thickness.detach() + h, "Pb"), rng, soft=True)[1].sum()
+        for h in (step, -step)
+    )
+    assert slope.item() == pytest.approx(((high - low) / (2 * step)).item(), rel=1e-3)
+    assert slope < 0
 
 
 def error(knowledge, n_behind, seed, area=2.0):

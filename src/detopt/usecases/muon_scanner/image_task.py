@@ -66,7 +66,7 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
     unit = (beta_p / HIGHLAND_SCALE).square() / 2 / estimate.secant
     signal = poca.angle_squared * unit
     noise = poca.angle_noise * unit
-    precision = signal.detach().mean(-1, keepdim=True)
+    precision = signal.mean(-1, keepdim=True)
     excess = noise / precision + 1
     weight = estimate.weight / (excess * excess)
     columns = [

@@ -5,7 +5,7 @@ kinks are treated from the volume outwards: below along the flight, above agains
 on which the muon enters the volume. See `docs/decisions/scanner_realism.md`.
 """
 
-__all__ = ["Passage", "displacements", "pass_panels", "slope_changes"]
+__all__ = ["Passage", "displacements", "pass_panels", "slope_changes", "survival"]
 
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes
 from detopt.usecases.muon_scanner.transport import SLOWEST
 
 PANEL_MATERIAL = "polystyrene"  # whose mass stopping power all panels have
+SOFT_STOP = 0.04  # GeV; kinetic energies over which a muon fades out where edges are soft
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Passage:
 
     Args:
         width: Width of the projected angle in each panel [rad], or None without scattering.
-        alive: Which muons reach each panel, or None without loss of energy.
+        alive: Weight of the muons that reach each panel, or None without loss of energy.
         leaving: Momentum behind all panels [GeV/c].
     """
 
     width: Float[Tensor, "n *batch"] | None
-    alive: Bool[Tensor, "n *batch"] | None
+    alive: Float[Tensor, "n *batch"] | None
     leaving: Float[Tensor, "*batch"]
 
 
@@ -43,7 +44,9 @@ def pass_panels(
     crossing: Crossing,
     gate: Float[Tensor, "n *batch"],
     muons: Muons,
+    *,
     backwards: bool,
+    soft: bool,
 ) -> Passage:
     r"""Width of the kink in each panel, with the momentum that the muon has there.
 
@@ -56,6 +59,7 @@ def pass_panels(
         gate: Whether they do, 0 to 1.
         muons: The line next to the volume, with the momentum there.
         backwards: Panels above, against the flight.
+        soft: Whether a muon that stops fades out, see `survival`.
 
     Note:
         Differentiable in thickness and areal density.
@@ -74,7 +78,7 @@ def pass_panels(
             before = (nearer * loss[None]).sum(1)
         sign = 1.0 if backwards else -1.0
         middle = energy + sign * (before + loss / 2)
-        alive = middle > mass + SLOWEST
+        alive = survival(middle - mass, soft)
         last = (energy + sign * loss.sum(0)).clamp_min(mass + SLOWEST)
         leaving = (last.square() - mass**2).sqrt()
         energy = middle.clamp_min(mass + SLOWEST)
@@ -83,6 +87,19 @@ def pass_panels(
         return Passage(None, alive, leaving)
     thickness = _column(planes.thickness, muons.momentum) * crossing.slant
     return Passage(highland_angle(thickness, 1.0, momentum, momentum / energy), alive, leaving)
+
+
+def survival(kinetic: Float[Tensor, "*batch"], soft: bool) -> Float[Tensor, "*batch"]:
+    """Root of the probability that a muon has not stopped: 1 above `SLOWEST`, 0 below.
+
+    Args:
+        kinetic: Kinetic energy that is left, below zero where more was lost than there was [GeV].
+        soft: A smooth step, `SOFT_STOP` wide, in place of the sharp one. It has its middle there.
+    """
+    if not soft:
+        return (kinetic > SLOWEST).to(kinetic.dtype)
+    t = ((kinetic - SLOWEST) / SOFT_STOP + 0.5).clamp(0, 1)
+    return t * t * torch.rsub(t, 3, alpha=2)
 
 
 def _nearer(height: Float[Tensor, "n *#batch"], backwards: bool) -> Bool[Tensor, "n n *#batch"]:

@@ -82,6 +82,7 @@ def estimate_momentum(
     slab: Slab,
     kink: ClosestApproach,
     secant: Float[Tensor, "*batch"],
+    found: Float[Tensor, "*batch"],
 ) -> MomentumEstimate:
     r"""Posterior mean of q from the scattering angle in the slab.
 
@@ -91,8 +92,9 @@ def estimate_momentum(
     .. math::
         \pi_k \propto \frac{1}{s_k} \exp\left(-\frac{\theta^2}{2 s_k}\right), \qquad
         s_k = \theta_0^2(p_k) + e, \qquad
-        \bar q = \sum_k \pi_k q_k .
+        \bar q = \sum_k \left(f \pi_k + \frac{1 - f}{K}\right) q_k
 
+    with the probability f that there is a track behind the slab, and K nodes.
     A squared angle in the volume has the mean :math:`\propto \bar q` then and the relative variance
     :math:`2\,\overline{q^2}/\bar q^2 - 1`: 1 for a known momentum, more for an unknown one. Its
     inverse is the weight.
@@ -102,16 +104,16 @@ def estimate_momentum(
         slab: The slab.
         kink: The tracks above and below it: angle and its noise.
         secant: Path over thickness in the slab.
+        found: Probability that there is a track behind it.
 
     Note:
-        Without a track behind the slab e is huge, and the mean is that of the prior. Kinks in the
-        panels count as noise of the tracks. Differentiable.
+        Kinks in the panels count as noise of the tracks. Differentiable.
     """
     behind = prior.behind.to(secant).reshape(-1, *(1,) * secant.ndim)
     middle, _ = slab.energies(behind, secant)
     variance = slab.width(middle, secant).square() + kink.angle_noise / 2
     log_posterior = (kink.angle_squared / (-2 * variance) - variance.log()).log_softmax(0)
-    posterior = log_posterior.exp().movedim(0, -1)
+    posterior = (found * log_posterior.exp() + (1 - found) / len(behind)).movedim(0, -1)
     mean = posterior @ prior.inverse_square.to(secant)
     square = posterior @ prior.squared.to(secant)
     weight = 1 / (2 * square / mean.square() - 1)

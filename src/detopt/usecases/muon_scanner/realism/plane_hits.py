@@ -42,12 +42,14 @@ class PlaneHits:
         crossed: How far each muon crosses each panel, 0 to 1: where it scatters.
         usable: Probability of hits in at least two panels; 0 or 1 with sharp edges. With noise 1:
             `detopt.usecases.muon_scanner.realism.association` finds which hits make a track.
+        likelihood: Likelihood ratio of what was drawn: 1 in value, the score in its derivative.
     """
 
     root_weight: Float[Tensor, "n_candidates n *batch"]
     scaled: Float[Tensor, "2 n_candidates n *batch"]
     crossed: Float[Tensor, "n *batch"]
     usable: Float[Tensor, "*batch"]
+    likelihood: Float[Tensor, "*#batch"] | float = 1.0
 
 
 def plane_hits(
@@ -57,7 +59,7 @@ def plane_hits(
     rng: torch.Generator,
     *,
     backwards: bool,
-    alive: Bool[Tensor, "n_volumes n_muons"] | None = None,
+    alive: Bool[Tensor, "n_volumes n_muons"] | Float[Tensor, "n_volumes n_muons"] | None = None,
 ) -> tuple[PlaneHits, Muons]:
     r"""What the panels of one side record, and the line beyond them all.
 
@@ -80,12 +82,12 @@ def plane_hits(
         response: Edges and noise.
         rng: Where noise, responses and kinks come from.
         backwards: Panels above the volume, met against the flight.
-        alive: Which muons have not stopped; all by default.
+        alive: Which muons have not stopped, or the root of that probability; all by default.
 
     Note:
-        Differentiable with soft edges in everything that `planes` holds except whether a muon
-        stops in a panel. Draws depend on efficiency and area by their likelihood ratio, as a
-        factor of `usable`.
+        Differentiable with soft edges in everything that `planes` holds; a muon that stops fades
+        out over `detopt.usecases.muon_scanner.realism.kinks.SOFT_STOP` of its energy. Draws depend
+        on efficiency and area by their likelihood ratio.
     """
     crossing = cross(planes, muons.position, muons.slope, muons.height)
     shape = crossing.local.shape
@@ -93,7 +95,8 @@ def plane_hits(
     lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
 
     gate = _gate(crossing.local, planes, response, crossing, alive)
-    passage = pass_panels(planes, crossing, gate, muons, backwards)
+    soft = response.smoothness is not None
+    passage = pass_panels(planes, crossing, gate, muons, backwards=backwards, soft=soft)
     local, beyond = _scattered(crossing, passage, gate, muons, rng, backwards)
     recorded = local
     if planes.offset is not None or planes.rotation is not None:
@@ -107,17 +110,18 @@ def plane_hits(
         root_p = root_p * passage.alive
     root_weight = root_p / _column(planes.resolution)
     scaled = (root_weight * recorded + noise) * (root_p > 0)
-    ratio = torch.ones((), dtype=noise.dtype)
+    likelihood: Tensor | float = 1.0
     if efficiency.requires_grad:
-        ratio = likelihood_ratio(responds, efficiency)
+        likelihood = likelihood_ratio(responds, efficiency)
     root, candidates = root_weight[None], scaled[:, None]
     if response.noise_density > 0:
         false_hits = _noise(planes, noise, response.noise_density, rng)
         root, candidates = _with_noise(root, candidates, false_hits, planes)
-        usable = (ratio * false_hits.ratio()).expand(shape[2:])
+        likelihood = likelihood * false_hits.likelihood()
+        usable = torch.ones(shape[2:], dtype=noise.dtype)
     else:
-        usable = _usable(root_p * root_p * CERTAIN, response) * ratio
-    return PlaneHits(root, candidates, gate, usable), beyond
+        usable = _usable(root_p * root_p * CERTAIN, response)
+    return PlaneHits(root, candidates, gate, usable, likelihood), beyond
 
 
 def _scattered(
@@ -206,7 +210,7 @@ class _FalseHits:
     at: Float[Tensor, "2 n *batch"]
     chance: Float[Tensor, "n #b #b"]
 
-    def ratio(self) -> Tensor | float:
+    def likelihood(self) -> Tensor | float:
         """How the likelihood of what is present depends on the chance."""
         if not self.chance.requires_grad:
             return 1.0

@@ -2,7 +2,7 @@
 
 __all__ = ["RealReadout", "RealReconstruction", "RealSimulator"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -66,14 +66,15 @@ class RealSimulator(Simulator[Scans, RealReadout]):
         )
         behind = None
         if groups.behind is not None and groups.slab is not None:
-            emerging, through = pass_slab(leaving, groups.slab, rng)
+            soft = self.response.smoothness is not None
+            emerging, through = pass_slab(leaving, groups.slab, rng, soft=soft)
             behind, _ = plane_hits(
                 emerging,
                 groups.behind,
                 self.response,
                 rng,
                 backwards=False,
-                alive=alive & through,
+                alive=alive * through,
             )
         return RealReadout(above, below, behind, events.before.momentum)
 
@@ -139,7 +140,8 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         below, left = self._track(
             readout.below, groups.below, momentum, backwards=False, slope=slope
         )
-        return above, below, seen * left
+        likelihood = readout.above.likelihood * readout.below.likelihood
+        return above, below, seen * left * likelihood
 
     def _track(
         self,
@@ -150,6 +152,7 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         backwards: bool,
         slope: Float[Tensor, "2 n_volumes n_muons"] | None = None,
     ) -> tuple[LineFit, Float[Tensor, "n_volumes n_muons"]]:
+        """The line of one side, and the probability that there is one."""
         if len(hits.root_weight) > 1:
             hits = associated(
                 hits,
@@ -179,11 +182,12 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         assert groups.behind is not None
         assert groups.slab is not None
         assert self.prior is not None
-        behind, _ = self._track(readout.behind, groups.behind, momentum, backwards=False)
+        behind, found = self._track(readout.behind, groups.behind, momentum, backwards=False)
         kink = closest_approach(below, behind, self.reference)
         mean = (below.slope + behind.slope) / 2
         secant = (1 + mean.square().sum(0)).sqrt()
-        return estimate_momentum(self.prior, groups.slab, kink, secant)
+        estimate = estimate_momentum(self.prior, groups.slab, kink, secant, found)
+        return replace(estimate, weight=estimate.weight * readout.behind.likelihood)
 
     def _nominal(self, design: Design) -> Design:
         """The design as it is believed to be: without nuisance parameters."""
