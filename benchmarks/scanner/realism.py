@@ -21,7 +21,7 @@ from scanner.common import say
 REPEATS = 24
 EXTRA = 1200  # most further repetitions of the estimator alone
 EVENTS = 64
-STEP = 1e-3  # of theta; within 1e-2 a muon crosses much of a soft edge
+STEP = 2e-4  # of theta; within 1e-2 a muon crosses much of a soft edge
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Event rate of the Pythia source beside that of the generator alone, in one process.
 
-The source has one process or two, and the machine two cores. The CPU time of all processes stands
-beside the rate by the clock.
+The generator alone makes events that nobody sees (`next`), or hands them over as arrays by its
+own fastest way (`nextBatch`). The source has one process or two, and the machine two cores. The CPU time
+of all processes stands beside the rate by the clock.
 """
 
 import os
@@ -14,11 +15,12 @@ from typing import Any
 import torch
 
 from detopt.simulators.sources import Pythia
-from detopt.simulators.sources.pythia import SEEDS
+from detopt.simulators.sources.pythia import BLOCK, SEEDS
 from tables import Row
 
 LEAST = 0.9  # of the generator's own rate
 WORKERS = (1, 2)
+ALONE_BLOCKS = {"next": 0, "nextBatch": BLOCK}  # events at a time
 END = 0.2  # s, until copies of a process have ended and their CPU time is known
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSES = {  # events, events of a stretch, settings
@@ -38,9 +40,10 @@ PROCESSES = {  # events, events of a stretch, settings
     ),
 }
 ALONE = """
-import sys, time, pythia8mc
+import sys, time, awkward, pythia8mc
+BLOCK = int(sys.argv[1])
 pythia = pythia8mc.Pythia("", False)
-for line in ["Print:quiet = on", "Random:setSeed = on", "Random:seed = 1", *sys.argv[1:]]:
+for line in ["Print:quiet = on", "Random:setSeed = on", "Random:seed = 1", *sys.argv[2:]]:
     pythia.readString(line)
 pythia.init()
 for request in sys.stdin:
@@ -49,7 +52,7 @@ for request in sys.stdin:
     start, used = time.perf_counter(), time.process_time()
     made = 0
     while made < n:
-        made += pythia.next()
+        made += len(pythia.nextBatch(min(BLOCK, n - made), "skip")) if BLOCK else pythia.next()
     print(time.perf_counter() - start, time.process_time() - used, flush=True)
 """
 
@@ -68,7 +71,7 @@ def rows(result: list[dict[str, Any]]) -> list[Row]:
 
 
 def _rows(one: dict[str, Any], workers: str) -> list[Row]:
-    alone, alone_cpu = one["alone"]
+    (alone, alone_cpu), (batch, batch_cpu) = (one["alone"][name] for name in ALONE_BLOCKS)
     clock, cpu = one["sources"][workers]
     n = one["n"]
     what = (
@@ -83,10 +86,16 @@ def _rows(one: dict[str, Any], workers: str) -> list[Row]:
             alone >= LEAST * clock,
         ),
         (
-            f"{what}: CPU time of all processes beside that of `next` alone",
+            f"{what}: the same beside that of `nextBatch` alone, which hands events over",
+            f"at least {LEAST:.0%}",
+            f"{n / clock:.0f} of {n / batch:.0f} events/s ({batch / clock:.1%})",
+            batch >= LEAST * clock,
+        ),
+        (
+            f"{what}: CPU time of all processes beside that of `next` and `nextBatch` alone",
             "no bar",
-            f"{1e3 * cpu / n:.3f} for {1e3 * alone_cpu / n:.3f} ms an event "
-            f"({alone_cpu / cpu:.1%} of it makes events)",
+            f"{1e3 * cpu / n:.3f} for {1e3 * alone_cpu / n:.3f} and {1e3 * batch_cpu / n:.3f} ms "
+            "an event",
             True,
         ),
     ]
@@ -98,42 +107,58 @@ def _turns(name: str, n: int, stretch: int, settings: list[str], turns: int) -> 
     }
     for source in sources.values():
         source(n, _generator(), torch.float64)  # starts the processes
-    alone: list[tuple[float, float]] = []
-    through: dict[str, list[tuple[float, float]]] = {workers: [] for workers in sources}
-    words = [sys.executable, "-c", ALONE, *settings]
+    alone = {name: _Alone(block, settings) for name, block in ALONE_BLOCKS.items()}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*alone, *sources)}
     size = 0.0
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for turn in range(turns):
-            order = ["alone", *sources]
-            for what in order if turn % 2 else order[::-1]:
-                if what == "alone":
-                    process.stdin.write(f"{int(_seed())} {n}\n")
-                    process.stdin.flush()
-                    clock, cpu = map(float, process.stdout.readline().split())
-                    alone.append((clock, cpu))
-                    continue
-                source, before, start = sources[what], _cpu(sources[what]), time.perf_counter()
-                events = source(n, _generator(), torch.float64)
-                clock = time.perf_counter() - start
-                time.sleep(END)
-                through[what].append((clock, _cpu(source) - before))
-                size = len(events) / n
-        process.stdin.close()
+    for turn in range(turns):
+        for what in list(found)[:: 1 if turn % 2 else -1]:
+            if what in alone:
+                found[what].append(alone[what].make(n))
+                continue
+            source, before, start = sources[what], _cpu(sources[what]), time.perf_counter()
+            events = source(n, _generator(), torch.float64)
+            clock = time.perf_counter() - start
+            time.sleep(END)
+            found[what].append((clock, _cpu(source) - before))
+            size = len(events) / n
+    for one in alone.values():
+        one.close()
     for source in sources.values():
         source.close()
-    least = {workers: _least(found) for workers, found in through.items()}
+    least = {what: _least(times) for what, times in found.items()}
     return {
         "name": name,
         "n": n,
         "size": size,
         "turns": turns,
-        "alone": _least(alone),
-        "sources": least,
+        "alone": {what: least[what] for what in alone},
+        "sources": {what: least[what] for what in sources},
     }
+
+
+class _Alone:
+    """A process with the generator and nothing else."""
+
+    def __init__(self, block: int, settings: list[str]) -> None:
+        words = [sys.executable, "-c", ALONE, str(block), *settings]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def make(self, n: int) -> tuple[float, float]:
+        """Seconds by the clock and of CPU for as many events."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{int(_seed())} {n}\n")
+        self._process.stdin.flush()
+        clock, cpu = map(float, self._process.stdout.readline().split())
+        return clock, cpu
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def _generator() -> torch.Generator:

@@ -322,8 +322,8 @@ def test_without_a_difference_as_much_is_missed_as_is_no_false_alarm(rng):
 
 
 def test_the_predicted_level_is_the_factor_times_the_size_of_excesses():
-    # 5 %: asinh(8 e^0.5); a signal there is found half the time, one bandwidth above 84 %
-    level = math.asinh(8 * math.exp(0.5))
+    # 5 %: asinh(9.5 e^0.5); a signal there is found half the time, one bandwidth above 84 %
+    level = math.asinh(9.5 * math.exp(0.5))
     kind = torch.tensor([-1, 0, 1])
     summary = PortalRows(
         score=torch.zeros(3, dtype=torch.float64),
@@ -385,7 +385,7 @@ def test_without_harmless_scans_there_is_no_level_and_everything_is_missed(kind,
 
 def test_the_predicted_level_follows_the_size_of_excesses():
     noise = torch.tensor([0.0, 0.4], dtype=torch.float64, requires_grad=True)
-    assert predicted_level(noise, 0.05).item() == pytest.approx(math.asinh(8 * math.exp(0.2)))
+    assert predicted_level(noise, 0.05).item() == pytest.approx(math.asinh(9.5 * math.exp(0.2)))
     assert predicted_level(noise, 0.01) > predicted_level(noise, 0.05) > predicted_level(noise, 0.2)
     assert torch.autograd.gradcheck(lambda one: predicted_level(one, 0.1), noise)
 
