@@ -1,8 +1,8 @@
 """Event rate of the Pythia source beside that of the generator alone, in one process.
 
 The generator alone makes events that nobody sees (`next`), or hands them over as arrays by its
-own fastest way (`nextBatch`). The source has one process or two, and the machine two cores. The CPU time
-of all processes stands beside the rate by the clock.
+own fastest way (`nextBatch`). The source has one process or two, and the machine two cores. The
+CPU time of all processes stands beside the rate by the clock.
 """
 
 import os

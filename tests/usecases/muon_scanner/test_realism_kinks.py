@@ -18,6 +18,7 @@ from detopt.usecases.muon_scanner.realism.kinks import (
 )
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
+from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
 from detopt.usecases.muon_scanner.realism.planes import Planes, cross, flat_axes
 
 MUON_MASS = 0.1056583755  # GeV
@@ -150,7 +151,7 @@ def test_the_fit_with_kinks_is_that_of_a_kalman_filter(rng):
     tracks = muons(50, rng, momentum=0.5)
     hits, _ = plane_hits(tracks, planes, Response(None), rng, backwards=True)
     all_hit = (hits.root_weight[0] > 0).all(0)[0]
-    fit = fit_plane_hits(hits, planes, 0.1, tracks.momentum, backwards=True)
+    fit = fit_plane_hits(hits, Tracker(planes, 0.1, backwards=True), tracks.momentum)
     steepness = fit.slope[0, 0].square() + fit.slope[1, 0].square()
     assert steepness[all_hit].max() < 2e-3  # so that the mean variance of both planes is Highland's
     # from the farthest panel to the nearest, whose own kink comes on top
@@ -174,7 +175,7 @@ def test_fits_state_the_errors_that_they_make(rng):
     planes = thick(0.02)
     tracks = muons(5_000, rng, momentum=0.5, tangent=0.1)
     hits, _ = plane_hits(tracks, planes, Response(None), rng, backwards=True)
-    fit = fit_plane_hits(hits, planes, 0.0, tracks.momentum, backwards=True)
+    fit = fit_plane_hits(hits, Tracker(planes, 0.0, backwards=True), tracks.momentum)
     good = hits.usable > 0
     pull = ((fit.slope - tracks.slope) / fit.slope_variance.sqrt())[:, good]
     assert pull.square().mean().item() == pytest.approx(1, abs=0.06)
@@ -187,7 +188,7 @@ def test_a_fit_that_knows_of_the_kinks_is_better_than_one_that_does_not(rng):
     good = hits.usable > 0
 
     def error(believed):
-        fit = fit_plane_hits(hits, believed, 0.0, tracks.momentum, backwards=True)
+        fit = fit_plane_hits(hits, Tracker(believed, 0.0, backwards=True), tracks.momentum)
         return (fit.position - tracks.position)[:, good].square().mean().item()
 
     assert error(planes) < 0.8 * error(replace(planes, thickness=None))
@@ -213,7 +214,7 @@ def test_kinks_and_fits_have_the_right_gradient(rng):
         center = torch.stack([0 * height, 0 * height, height])
         planes = replace(planes, center=center, thickness=thickness)
         hits = PlaneHits(root[None, :, None, None].expand(1, 3, 1, 3), scaled, gate, gate[0])
-        fit = fit_plane_hits(hits, planes, 0.0, tracks.momentum, backwards=True)
+        fit = fit_plane_hits(hits, Tracker(planes, 0.0, backwards=True), tracks.momentum)
         return fit.slope, fit.slope_variance, fit.position
 
     heights, thickness = tensor(0.1, 0.2, 0.35), tensor(0.01, 0.02, 0.03)

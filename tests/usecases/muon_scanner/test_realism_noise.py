@@ -12,6 +12,7 @@ from detopt.usecases.muon_scanner.flow import Muons
 from detopt.usecases.muon_scanner.realism.association import associated
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
+from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
 from detopt.usecases.muon_scanner.realism.planes import Planes, flat_axes, tilted_axes
 
 MUON = torch.tensor(5.0, dtype=torch.float64)
@@ -49,8 +50,8 @@ def test_noise_hits_are_as_frequent_as_their_density_says(rng):
 
 
 def resolved(hits, planes):
-    found = associated(hits, planes, 0.0, MUON, backwards=True)
-    return found, fit_plane_hits(found, planes, 0.0, MUON, backwards=True)
+    found = associated(hits, Tracker(planes, 0.0, backwards=True), MUON)
+    return found, fit_plane_hits(found, Tracker(planes, 0.0, backwards=True), MUON)
 
 
 def test_lines_among_noise_hits_are_those_without_where_three_panels_saw_the_muon(rng):
@@ -61,7 +62,7 @@ def test_lines_among_noise_hits_are_those_without_where_three_panels_saw_the_muo
     noisy = ((hits.root_weight[1] > 0).sum(0) > 0)[0] & whole
     assert noisy.sum() > 400
     found, line = resolved(hits, panels())
-    true = fit_plane_hits(clean, panels(), 0.0, MUON, backwards=True)
+    true = fit_plane_hits(clean, Tracker(panels(), 0.0, backwards=True), MUON)
     away = (line.slope - tracks.slope).abs().amax(0)[0]
     least = (true.slope - tracks.slope).abs().amax(0)[0]
     good = away < least + 5 * true.slope_variance.sqrt()[0]
@@ -97,7 +98,7 @@ def test_without_noise_a_second_candidate_changes_nothing(rng):
     assert (hits.root_weight[1] == 0).all()
     good = (hits.root_weight[0] > 0).sum(0) >= 3
     _, found = resolved(hits, panels())
-    true = fit_plane_hits(first_only(hits), panels(), 0.0, MUON, backwards=True)
+    true = fit_plane_hits(first_only(hits), Tracker(panels(), 0.0, backwards=True), MUON)
     spread = true.slope_variance.sqrt()[good]
     difference = (found.slope - true.slope)[:, good].abs() / spread
     assert difference.max().item() < 0.05
@@ -116,7 +117,9 @@ def test_tracks_among_noise_are_found_in_tilted_panels_that_scatter(rng, tilt):
     whole = (hits.root_weight[0] > 0).all(0)
     noise = hits.root_weight[1] > 0
     assert (whole & noise.any(0)).sum() > 150
-    share = associated(hits, planes, 0.0, MUON, backwards=True).root_weight / hits.root_weight
+    share = (
+        associated(hits, Tracker(planes, 0.0, backwards=True), MUON).root_weight / hits.root_weight
+    )
     share = share.square()
     assert share[0, :, whole].quantile(0.01).item() > 0.9
     assert share[1][noise & whole].quantile(0.98).item() < 1e-3
@@ -134,7 +137,7 @@ def test_shares_of_hits_have_the_right_gradient(rng, noise):
         scaled = (root * local)[None].expand(2, -1, -1)[..., None, None]
         one = torch.ones(1, 1, dtype=torch.float64)
         hits = PlaneHits(root[..., None, None], scaled, torch.ones(3, 1, 1).double(), one)
-        found = associated(hits, bent, 0.0, MUON, backwards=True)
+        found = associated(hits, Tracker(bent, 0.0, backwards=True), MUON)
         return found.root_weight[0] * 1e-4, found.usable
 
     inputs = (local, root, planes.center[2].clone(), planes.resolution.clone())
@@ -192,7 +195,7 @@ def test_a_fit_that_knows_the_spread_of_offsets_states_its_errors(rng):
     tracks = muons(5, rng, n_volumes=2_000)
     hits, _ = plane_hits(tracks, planes, Response(None), rng, backwards=True)
     good = hits.usable > 0
-    fit = fit_plane_hits(hits, panels(), 0.0, MUON, backwards=True, variance=9e-8)
+    fit = fit_plane_hits(hits, Tracker(panels(), 0.0, backwards=True, variance=9e-8), MUON)
     pull = ((fit.slope - tracks.slope) / fit.slope_variance.sqrt())[:, good]
     assert pull.square().mean().item() == pytest.approx(1, abs=0.1)
 

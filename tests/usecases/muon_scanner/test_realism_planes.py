@@ -11,6 +11,7 @@ from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.flow import Muons
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import Response, plane_hits
+from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
 from detopt.usecases.muon_scanner.realism.planes import (
     Planes,
     cross,
@@ -129,7 +130,7 @@ def test_crossings_have_the_right_gradient():
 def pulls(planes, tracks, rng, slope=None):
     """Errors of position and slope of fits over the errors that they state."""
     hits, _ = plane_hits(tracks, planes, Response(None), rng, backwards=False)
-    fit = fit_plane_hits(hits, planes, 0.0, MUON, backwards=False, slope=slope)
+    fit = fit_plane_hits(hits, Tracker(planes, 0.0, backwards=False), MUON, slope)
     good = hits.usable > 0
     spread = (fit.centroid_variance + fit.arm.square() * fit.slope_variance).sqrt()
     position = ((fit.position - tracks.position) / spread)[:, good]

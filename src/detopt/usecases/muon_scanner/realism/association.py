@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits
-from detopt.usecases.muon_scanner.realism.plane_rows import displaced, kink_shifts
+from detopt.usecases.muon_scanner.realism.plane_rows import Tracker, displaced, kink_shifts
 from detopt.usecases.muon_scanner.realism.planes import Planes, cross
 
 LEAST_RESPONSE = 1e-8  # behind a soft edge a hit with less is none
@@ -68,23 +68,16 @@ class _Found:
 
 def associated(
     hits: PlaneHits,
-    planes: Planes,
-    reference: float,
+    tracker: Tracker,
     momentum: Float[Tensor, "*#batch"],
-    *,
-    backwards: bool,
-    variance: float = 0.0,
     slope: Float[Tensor, "2 *batch"] | None = None,
 ) -> PlaneHits:
     """Hits weighted by the probability that they belong to a track, and not to noise.
 
     Args:
         hits: Hits of one side, one or two candidates in each panel.
-        planes: Its panels, where they are believed to be.
-        reference: Height near the volume [m].
+        tracker: Its panels.
         momentum: Momentum that sets the width of the kinks [GeV/c].
-        backwards: Panels above the volume.
-        variance: Known variance of misalignment, added to that of each coordinate [m2].
         slope: Rough slopes, which set the path in panels that scatter; vertical by default.
 
     Returns:
@@ -96,16 +89,16 @@ def associated(
     """
     batch = hits.usable.shape
     slope = torch.zeros_like(hits.scaled[:, 0, 0]) if slope is None else slope
-    every = _candidates(hits, planes, reference, momentum.expand(batch), slope, backwards, variance)
+    every = _candidates(hits, tracker, momentum.expand(batch), slope)
     share = torch.ones_like(every.response)
     confirmed = torch.zeros_like(share[0, 0])
 
     several = every.there[1:].any(0).any(0)
-    enough = every.there.any(0).sum(0) >= min(len(planes), 3)
+    enough = every.there.any(0).sum(0) >= min(len(tracker.planes), 3)
     for number, chosen in ((1, enough & ~several), (len(share), enough & several)):
         index = chosen.nonzero().squeeze(1)
         if len(index) > 0:
-            found = _judged(_picked(every, number, index), planes)
+            found = _judged(_picked(every, number, index), tracker.planes)
             rest = torch.ones_like(share[number:, :, index])
             share = share.index_copy(-1, index, torch.cat([found.share, rest]))
             confirmed = confirmed.index_copy(-1, index, found.confirmed)
@@ -120,21 +113,19 @@ def associated(
 
 def _candidates(
     hits: PlaneHits,
-    planes: Planes,
-    reference: float,
+    tracker: Tracker,
     momentum: Float[Tensor, "*batch"],
     slope: Float[Tensor, "2 *batch"],
-    backwards: bool,
-    variance: float,
 ) -> _Candidates:
+    planes = tracker.planes
     resolution = planes.resolution.reshape(-1, 1, 1)
     response = (hits.root_weight * resolution).square()
     there = response > LEAST_RESPONSE
-    root = torch.where(there, displaced(hits, planes, variance).root_weight, 1.0)
+    root = torch.where(there, displaced(hits, planes, tracker.variance).root_weight, 1.0)
     local = torch.where(there, hits.scaled / torch.where(there, hits.root_weight, 1.0), 0.0)
     error = root.pow(-2)
-    crossing = cross(planes, torch.zeros_like(slope), slope, reference)
-    kinks = kink_shifts(hits, planes, crossing, slope, momentum, backwards)
+    crossing = cross(planes, torch.zeros_like(slope), slope, tracker.reference)
+    kinks = kink_shifts(hits, planes, crossing, slope, momentum, tracker.backwards)
     if kinks is not None:
         error = error + kinks.square().sum(1)
     return _Candidates(*(values.flatten(-2) for values in (there, local, error, response)))

@@ -16,6 +16,7 @@ from torch import Tensor
 from detopt.reconstruction import LineFit, fit_lines
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits
 from detopt.usecases.muon_scanner.realism.plane_rows import (
+    Tracker,
     displaced,
     floor,
     hit_rows,
@@ -27,23 +28,16 @@ from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes, cross
 
 def fit_plane_hits(
     hits: PlaneHits,
-    planes: Planes,
-    reference: float,
+    tracker: Tracker,
     momentum: Float[Tensor, "*#batch"],
-    *,
-    backwards: bool,
-    variance: float = 0.0,
     slope: Float[Tensor, "2 *batch"] | None = None,
 ) -> LineFit:
-    """Lines next to the volume, at the height `reference`.
+    """Lines next to the volume, at the reference height of the tracker.
 
     Args:
         hits: Hits of one side.
-        planes: Its panels, where they are believed to be.
-        reference: Height at which the fit is given [m].
+        tracker: Its panels.
         momentum: Momentum that sets the width of the kinks [GeV/c].
-        backwards: Panels above the volume.
-        variance: Known variance of misalignment, added to that of each coordinate [m2].
         slope: Slopes that set the errors of tilted panels in the first of two fits; vertical by
             default, which upright panels forbid. The second takes those of the first.
 
@@ -51,14 +45,15 @@ def fit_plane_hits(
         Panels that are not horizontal give errors that differ in x and y: the fit uses the full
         covariance, and `LineFit` reports the mean of both. Differentiable.
     """
-    hits = displaced(hits, planes, variance)
+    planes, reference = tracker.planes, tracker.reference
+    hits = displaced(hits, planes, tracker.variance)
     start = torch.zeros_like(hits.scaled[:, 0, 0]) if slope is None else slope
     crossing = cross(planes, torch.zeros_like(start), start, reference)
     fit = _fit(hits, planes, reference, crossing, None)
     if planes.is_flat and planes.thickness is None:
         return fit
     crossing = cross(planes, fit.position, fit.slope, reference)
-    kinks = kink_shifts(hits, planes, crossing, fit.slope, momentum, backwards)
+    kinks = kink_shifts(hits, planes, crossing, fit.slope, momentum, tracker.backwards)
     return _fit(hits, planes, reference, crossing, kinks)
 
 

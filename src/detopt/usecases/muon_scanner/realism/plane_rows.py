@@ -1,6 +1,6 @@
 """Rows of the fit of a line: hits in the coordinates of their panels, in units of their errors."""
 
-__all__ = ["Rows", "displaced", "floor", "hit_rows", "kink_shifts", "solve"]
+__all__ = ["Rows", "Tracker", "displaced", "floor", "hit_rows", "kink_shifts", "solve"]
 
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,23 @@ from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes
 
 FLOOR = 1e-7  # of the largest weight, as in `fit_lines`
 LEAST = 1e-6  # 1/m2; idem, where no track of all has a hit
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """The panels of one side, as tracks are found with them.
+
+    Args:
+        planes: The panels, where they are believed to be.
+        reference: Height near the volume, at which tracks are given [m].
+        backwards: Panels above the volume.
+        variance: Known variance of misalignment, added to that of each coordinate [m2].
+    """
+
+    planes: Planes
+    reference: float
+    backwards: bool
+    variance: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from detopt.usecases.muon_scanner.realism.momentum import (
 )
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
+from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
 from detopt.usecases.muon_scanner.realism.planes import Planes
 from detopt.usecases.muon_scanner.realism.slab import pass_slab
 
@@ -153,26 +154,10 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         slope: Float[Tensor, "2 n_volumes n_muons"] | None = None,
     ) -> tuple[LineFit, Float[Tensor, "n_volumes n_muons"]]:
         """The line of one side, and the probability that there is one."""
+        tracker = Tracker(planes, self.reference, backwards, self.variance)
         if len(hits.root_weight) > 1:
-            hits = associated(
-                hits,
-                planes,
-                self.reference,
-                momentum,
-                backwards=backwards,
-                variance=self.variance,
-                slope=slope,
-            )
-        line = fit_plane_hits(
-            hits,
-            planes,
-            self.reference,
-            momentum,
-            backwards=backwards,
-            variance=self.variance,
-            slope=slope,
-        )
-        return line, hits.usable
+            hits = associated(hits, tracker, momentum, slope)
+        return fit_plane_hits(hits, tracker, momentum, slope), hits.usable
 
     def _momentum(
         self, readout: RealReadout, groups: Groups, below: LineFit, momentum: Tensor
