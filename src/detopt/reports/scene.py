@@ -43,7 +43,7 @@ def scene_figure(scene: Scene | Mapping[str, Scene]) -> Figure:
         size = limits[1] - limits[0]
         width = 9.6 if len(scenes) > 2 else 4.0 * len(scenes)
         column = width / len(scenes)
-        flat = [0.8 * column * size[k] / size[0] for k in (2, 1)]
+        flat = [0.77 * column * size[k] / size[0] for k in (2, 1)]
         heights = np.array([0.98 * column, flat[0], flat[1]])
         total = float(heights.sum()) + 2.35
         figure = Figure(figsize=(width, total))
@@ -58,7 +58,7 @@ def scene_figure(scene: Scene | Mapping[str, Scene]) -> Figure:
             assert isinstance(solid, Axes3D)
             _draw_solid(solid, one, limits, palette)
             for row, (h, v) in ((1, (0, 2)), (2, (0, 1))):
-                place = (left + 0.16 * share, bottoms[row], 0.8 * share, heights[row] / total)
+                place = (left + 0.19 * share, bottoms[row], 0.77 * share, heights[row] / total)
                 _draw_flat(figure.add_axes(place), one, limits, palette, (h, v))
         handles = [
             Patch(facecolor=mpl.colors.to_rgba(color, 0.3), edgecolor=color, label=label)
@@ -99,17 +99,23 @@ def _draw_solid(axes: Axes3D, scene: Scene, limits: np.ndarray, palette: Mapping
     axes.set_proj_type("ortho")
     axes.view_init(ELEVATION, AZIMUTH)
     size = limits[1] - limits[0]
-    axes.set_box_aspect(tuple(size / size.max()), zoom=0.79)
+    axes.set_box_aspect(tuple(size / size.max()), zoom=0.74)
     for k, name in enumerate(AXES):
         getattr(axes, f"set_{name}lim")(*limits[:, k])
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(_ticks((1, 4), size[k] / size.max()))
         axis.set_pane_color((1, 1, 1, 0))
         axis.set_tick_params(pad=-2, labelsize=7)
         getattr(axes, f"set_{name}label")(f"{name} [m]", labelpad=-3, fontsize=8)
     thin = THIN * float(size.max())
     for order, box in enumerate(_back_to_front(scene.boxes)):
         _draw_box(axes, box, palette[box.label], thin, 10 + 2 * order)
+
+
+def _ticks(number: tuple[int, int], share: float) -> MaxNLocator:
+    """Fewer ticks along an axis that is short beside the longest one: they would touch."""
+    least, most = number
+    return MaxNLocator(max(least, round(most * min(1.0, 2 * share))), min_n_ticks=least)
 
 
 def _camera() -> np.ndarray:
@@ -204,8 +210,9 @@ def _draw_flat(
     axes.set_xlim(*limits[:, h])
     axes.set_ylim(*limits[:, v])
     axes.set_aspect("equal")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    size = limits[1] - limits[0]
+    axes.xaxis.set_major_locator(_ticks((2, 5), size[h] / size.max()))
+    axes.yaxis.set_major_locator(_ticks((2, 5), size[v] / size.max()))
     axes.set_xlabel(f"{AXES[h]} [m]", labelpad=1)
     axes.set_ylabel(f"{AXES[v]} [m]", labelpad=1)
     axes.set_title("from the side" if v == 2 else "from above", fontweight="normal", fontsize=8)
