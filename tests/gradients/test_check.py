@@ -219,6 +219,16 @@ def test_extra_repetitions_do_not_hide_a_bias(seed):
     assert found[0].reference == pytest.approx(0.02, abs=4 * found[0].reference_error)
 
 
+def test_progress_counts_extra_repetitions():
+    steps = []
+    check_gradients(
+        problem_of(weak, 100), n_repeats=8, n_extra=12, progress=lambda *step: steps.append(step)
+    )
+    first = [(i + 1, 8) for i in range(8)] + [(8 + i + 1, 20) for i in range(12)]
+    assert steps[:20] == first
+    assert steps[20] == (21, 28)
+
+
 def test_extra_repetitions_are_made_only_where_noise_hides():
     settings = {"n_repeats": 12, "seed": 1}
     problem = problem_of(smooth)

@@ -85,6 +85,7 @@ def check(
     extra: Annotated[
         int, typer.Option(help="Most repetitions of the estimator alone, where noise hides it")
     ] = 0,
+    step: Annotated[float, typer.Option(help="Step of the differences in theta")] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of the check")] = 0,
     freeze: Annotated[list[str], typer.Option(help="Parameter or group to leave out")] = [],  # noqa: B006
     json: Json = False,
@@ -119,6 +120,7 @@ def check(
             seed=seed,
             n_repeats=repeats,
             n_extra=extra,
+            step=step,
             n_events=case.check_events if events is None else events,
             progress=progress,
         )

@@ -112,7 +112,7 @@ def check_gradients(
             noise hides the gradient of a parameter.
         n_events: Events in each evaluation, or None for the problem's own number.
         step: Step of the central differences, in theta.
-        progress: Called with the number of evaluations done and their total.
+        progress: Called with the number of repetitions done and their total.
 
     Returns:
         One result for each entry of theta.
@@ -137,10 +137,10 @@ def check_gradients(
     draws = _Draws(precise, estimator, FiniteDifferences(step=step), theta, n_events)
     labels = problem.space.labels
 
-    def sample(label: str, half: int) -> _Sample:
-        def step_done(done: int) -> None:
+    def sample(label: str, before: int) -> _Sample:
+        def step_done(done: int, total: int) -> None:
             if progress is not None:
-                progress(half * n_repeats + done, (half + 1) * n_repeats)
+                progress(before + done, before + total)
 
         return draws.sample(root.child(label), n_repeats, n_extra, step_done)
 
@@ -149,7 +149,7 @@ def check_gradients(
     first = _conclude(labels, one, suspects)
     if all(check.verdict is Verdict.AGREES for check in first):
         return first
-    two = sample("second", 1)
+    two = sample("second", len(one.estimates))
     second = _conclude(labels, two, _outweigh(torch.cat([one.estimates, two.estimates])))
     return [a if a.verdict is Verdict.AGREES else b for a, b in zip(first, second, strict=True)]
 
@@ -210,22 +210,19 @@ class _Draws:
     theta: Tensor
     n_events: int | None
 
-    def sample(
-        self, seed: Seed, n_repeats: int, n_extra: int, done: Callable[[int], None]
-    ) -> _Sample:
+    def sample(self, seed: Seed, n_repeats: int, n_extra: int, progress: Progress) -> _Sample:
         """Paired repetitions, and further ones of the estimator while its noise hides it."""
         paired, references = [], []
         for repeat in range(n_repeats):
             paired.append(self._gradient(self.estimator, ("repeat", repeat), seed))
             references.append(self._gradient(self.differences, ("repeat", repeat), seed))
-            done(repeat + 1)
+            progress(repeat + 1, n_repeats)
         found = _Sample(torch.stack(paired), torch.stack(references), torch.stack(paired)[:0])
         while len(found.extra) < n_extra and _is_hidden(found):
-            start = len(found.extra)
-            block = [
-                self._gradient(self.estimator, ("extra", repeat), seed)
-                for repeat in range(start, min(start + n_repeats, n_extra))
-            ]
+            start, block = len(found.extra), []
+            for repeat in range(start, min(start + n_repeats, n_extra)):
+                block.append(self._gradient(self.estimator, ("extra", repeat), seed))
+                progress(n_repeats + repeat + 1, n_repeats + n_extra)
             found = replace(found, extra=torch.cat([found.extra, torch.stack(block)]))
         return found
 
