@@ -215,6 +215,14 @@ def test_a_biased_gradient_is_found(detopt):
     answer = detopt("check", "hump", "--gradients")
     assert answer.code == 1
     assert "biased" in answer.out
+    assert "Biased: if a smaller --step" in answer.out
+    assert "Dominated by noise" not in answer.out
+
+
+def test_too_few_events_are_noise_and_more_repetitions_are_advised(detopt):
+    answer = detopt("check", "strip_sensor", "--gradients", "--events", 2, "--repeats", 8)
+    assert answer.code == 1
+    assert "--extra repetitions" in answer.out
 
 
 def test_another_estimator_can_be_checked(detopt):

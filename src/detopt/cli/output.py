@@ -40,6 +40,14 @@ if TYPE_CHECKING:
 
 NARROW = 14  # letters of a column that stay together
 COLORS = {"agrees": "green", "biased": "red", "zero where it should not be": "red"}
+ADVICE = {
+    "biased": "Biased: if a smaller --step makes both agree, the differences were wrong. Otherwise "
+    "look for hard cuts and draws that depend on the parameter, or take another --estimator.",
+    "zero where it should not be": "Zero: the parameter is cut off from the graph, by `detach`, a "
+    "comparison, or a conversion to numbers.",
+    "dominated by noise": "Dominated by noise: more --events, or --extra repetitions of the "
+    "estimator, tell more. A heavy tail needs another estimator.",
+}
 
 
 def say(text: str) -> None:
@@ -196,6 +204,9 @@ def gradient_table(checks: "Sequence[GradientCheck]", json: bool) -> None:
             for check in checks
         ],
     )
+    for verdict, advice in ADVICE.items():
+        if any(check.verdict == verdict for check in checks):
+            _line(advice)
 
 
 @contextlib.contextmanager
