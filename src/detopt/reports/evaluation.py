@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from detopt.reports import style
 from detopt.reports.words import number
@@ -119,6 +120,8 @@ def sensitivity_figure(sensitivities: Sequence[Mapping[str, Any]]) -> Figure | N
             axes.axvline(0, color=style.INK, linewidth=0.8)
             axes.set_title(title)
             axes.grid(axis="y", visible=False)
+            axes.ticklabel_format(axis="x", scilimits=(-2, 3), useMathText=True)
+            axes.xaxis.set_major_locator(MaxNLocator(6))
         left.set_yticks(range(len(kept)), [s["name"] for s in kept], fontsize=7)
         left.set_ylim(len(kept) - 0.4, -0.6)
         right.tick_params(labelleft=False)
