@@ -28,7 +28,7 @@ BASELINES = (
     "equal layers of lead, as shallow as they may be",
     "equal layers of iron, as long as they may be",
 )
-N_JUDGE, MOST, NORMAL = 6_000, 20_000, 1.96
+N_JUDGE, MOST, NORMAL = 12_000, 20_000, 1.96
 
 
 def run(quick: bool) -> dict[str, Any]:

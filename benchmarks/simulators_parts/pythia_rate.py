@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from detopt.simulators.sources import Pythia
-from detopt.simulators.sources.pythia import BLOCK, SEEDS
+from detopt.simulators.sources.generator import BLOCK, SEEDS
 from tables import Row
 
 LEAST = 0.9  # of the generator's own rate

@@ -1,5 +1,6 @@
-"""Events from files of the field and from Pythia 8, as sources of a pipeline."""
+"""Events from files of the field and from generators, as sources of a pipeline."""
 
+from detopt.simulators.sources.chromo import Chromo
 from detopt.simulators.sources.event_list import EventList
 from detopt.simulators.sources.hepmc import read_hepmc
 from detopt.simulators.sources.lhe import read_lhe
@@ -9,6 +10,7 @@ from detopt.simulators.sources.pythia import Pythia
 from detopt.simulators.sources.root import Columns, read_gst, read_tree
 
 __all__ = [
+    "Chromo",
     "Columns",
     "EventList",
     "Particles",

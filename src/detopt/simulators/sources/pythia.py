@@ -5,32 +5,19 @@ Pythia has the licence GPL: it is never imported here, and need not be installed
 
 __all__ = ["Pythia"]
 
-import queue
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from detopt.errors import DomainError
-from detopt.pipeline import Source
+from detopt.errors import ConfigError, NotFoundError
 from detopt.simulators.files import Limits
-from detopt.simulators.sources.particles import FINAL, Particles
-from detopt.simulators.sources.pythia_process import PythiaProcess
+from detopt.simulators.sources.generator import BLOCK, STRETCH, Generator
+from detopt.simulators.sources.generator_process import Program
 
-BLOCK = 500  # events; handing over a block costs some 2 ms beside what each event costs
-STRETCH = 2000  # events; each stretch costs some 5 ms for a copy of the process
-SEEDS = 900_000_000  # the largest seed that Pythia takes
-DECAYED, BEAM = 2, 4  # statuses as in HepMC
-BEAM_CODE = 12  # of Pythia, for a beam particle
-Stretch = tuple[int, int, int]  # seed, events, number of the first one
+PROGRAM = Program("pythia", "Pythia", "`pythia8mc` and `awkward`")
 
 
-class Pythia(Source[Particles]):
+class Pythia(Generator):
     """Draws events from Pythia 8.
 
     Args:
@@ -66,66 +53,17 @@ class Pythia(Source[Particles]):
         n_workers: int = 1,
         stretch: int = STRETCH,
     ) -> None:
-        super().__init__()
-        for name, value in (("block", block), ("n_workers", n_workers), ("stretch", stretch)):
-            if value < 1:
-                raise DomainError(f"`{name}` must be > 0, got {value}.")
-        self.block, self.stretch = block, stretch
-        limits = Limits() if limits is None else limits
-        self._processes = [
-            PythiaProcess(settings, str(python), final_only, limits) for _ in range(n_workers)
-        ]
-
-    def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> Particles:
-        """Draw `n_events` events.
-
-        Raises:
-            DomainError: `n_events` is not positive.
-            ConfigError: Pythia refuses a setting.
-            MissingExtraError: The interpreter lacks a package.
-            SimulationError: A process crashed, or took too long; seed and output are named.
-        """
-        if n_events < 1:
-            raise DomainError(f"`n_events` must be > 0, got {n_events}.")
-        edges = range(0, n_events, self.stretch)
-        seeds = [int(torch.randint(1, SEEDS + 1, (), generator=rng)) for _ in edges]
-        sizes = [min(self.stretch, n_events - first) for first in edges]
-        blocks = self._run(list(zip(seeds, sizes, edges, strict=True)))
-        return _particles(blocks).to(dtype)
-
-    def close(self) -> None:
-        """End the processes; a later draw starts others."""
-        for process in self._processes:
-            process.close()
-
-    def _run(self, stretches: Sequence[Stretch]) -> list[dict[str, Any]]:
-        """The blocks of all stretches, in order."""
-        timeout = self._processes[0].limits.timeout
-        end = float("inf") if timeout is None else time.monotonic() + timeout
-        free = queue.SimpleQueue[PythiaProcess]()
-        for process in self._processes:
-            free.put(process)
-
-        def run(stretch: Stretch) -> list[dict[str, Any]]:
-            seed, size, first = stretch
-            process = free.get()
-            try:
-                return process.run(seed, size, self.block, first, end)
-            finally:
-                free.put(process)
-
-        n = min(len(self._processes), len(stretches))
-        if n == 1:
-            return [block for one in stretches for block in run(one)]
-        with ThreadPoolExecutor(n) as threads:
-            return [block for blocks in threads.map(run, stretches) for block in blocks]
+        super().__init__(
+            PROGRAM, _lines(settings), python, final_only, block, limits, n_workers, stretch
+        )
 
 
-def _particles(blocks: Sequence[dict[str, Any]]) -> Particles:
-    whole = {name: np.concatenate([one[name] for one in blocks]) for name in blocks[0]}
-    code = whole["status"]
-    status = np.where(code > 0, FINAL, np.where(code == -BEAM_CODE, BEAM, DECAYED))
-    event = np.repeat(np.arange(len(whole["size"])), whole["size"])
-    return Particles.of(
-        whole["pdg"], status, whole["momentum"], whole["vertex"], event, whole["weight"]
-    )
+def _lines(settings: Sequence[str] | Path) -> list[str]:
+    if isinstance(settings, str):
+        raise ConfigError("`settings` must be a list of lines or a `Path`, got one text.")
+    if isinstance(settings, Path):
+        if not settings.is_file():
+            raise NotFoundError(f"There is no file of settings {settings}.")
+        settings = settings.read_text().splitlines()
+    lines = [line.strip() for line in settings]
+    return [line for line in lines if line and line[0].isalnum()]

@@ -1,6 +1,6 @@
-"""The process in which Pythia runs, seen from outside: started, asked, watched and killed."""
+"""The process in which a generator runs, seen from outside: started, asked, watched and killed."""
 
-__all__ = ["PythiaProcess"]
+__all__ = ["GeneratorProcess", "Program"]
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,48 @@ from detopt.errors import (
 from detopt.simulators.files import OUTPUT, Limits, last_output
 from detopt.simulators.process import GIGABYTE, WITH_LIMIT
 
-WORKER = Path(__file__).with_name("pythia_worker.py")
+WORKER = Path(__file__).with_name("generator_worker.py")
 HEADER = 9  # bytes before a frame: letter and length
 READ = 1 << 20  # bytes
 COLUMNS = ("pdg", "status", "momentum", "vertex", "size", "weight")  # of a block
 
 
-class PythiaProcess:
+@dataclass(frozen=True)
+class Program:
+    """A generator that the worker knows.
+
+    Args:
+        key: Its name there, and that of the extra that installs it.
+        name: Its name in messages.
+        packages: What its interpreter needs, in words.
+    """
+
+    key: str
+    name: str
+    packages: str
+
+
+class GeneratorProcess:
     """A process that is started when it is needed and lives until it fails or is closed.
 
     Args:
-        settings: Lines of Pythia's, or a file with them.
+        program: What runs in it.
+        settings: Of the program, as it understands them.
         python: Interpreter.
         final_only: Whether particles that leave the events are wanted alone.
         limits: Time of a call and memory.
 
     Raises:
-        NotFoundError: There is no such file or interpreter.
+        NotFoundError: There is no such interpreter.
     """
 
     def __init__(
-        self, settings: Sequence[str] | Path, python: str, final_only: bool, limits: Limits
+        self, program: Program, settings: Any, python: str, final_only: bool, limits: Limits
     ) -> None:
         if shutil.which(python) is None:
             raise NotFoundError(f"There is no Python interpreter {python}.")
-        self.first = {"settings": _lines(settings), "final": final_only}
+        self.program = program
+        self.first = {"program": program.key, "settings": settings, "final": final_only}
         self.python, self.limits = python, limits
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -72,7 +89,7 @@ class PythiaProcess:
             end: When the time of the call is over, by the monotonic clock [s].
 
         Raises:
-            ConfigError: Pythia refuses a setting.
+            ConfigError: The program refuses a setting.
             MissingExtraError: The interpreter lacks a package.
             SimulationError: The process crashed, took too long, or answered with nonsense.
         """
@@ -86,7 +103,7 @@ class PythiaProcess:
                 blocks.append(frame)
             made = sum(len(one["size"]) for one in blocks)
             if made != n_events:
-                raise SimulationError(f"Pythia made {made} events instead of {n_events}.")
+                raise SimulationError(f"{self.program.name} made {made} events, not {n_events}.")
         except (ConfigError, MissingExtraError):
             self.close()
             raise
@@ -123,7 +140,7 @@ class PythiaProcess:
             self.close()
 
     def _start(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="detopt-pythia-")
+        self._folder = tempfile.TemporaryDirectory(prefix=f"detopt-{self.program.key}-")
         self._answers, child = os.pipe()
         with contextlib.suppress(AttributeError, OSError):  # Linux alone can make a pipe larger
             fcntl.fcntl(child, fcntl.F_SETPIPE_SZ, READ)
@@ -162,7 +179,7 @@ class PythiaProcess:
             file = io.BytesIO(payload)
             return {name: np.load(file, allow_pickle=False) for name in COLUMNS}
         if letter == b"F":
-            raise _failure(json.loads(payload))
+            raise self._failure(json.loads(payload))
         if letter not in (b"R", b"E"):
             raise SimulationError(f"The answer has an unknown part {letter!r}.")
         return None
@@ -173,10 +190,12 @@ class PythiaProcess:
             left = max(0.0, end - time.monotonic())
             wait = None if left == float("inf") else left
             if not select.select([self._answers], [], [], wait)[0]:
-                raise SimulationError(f"Pythia took longer than {self.limits.timeout:g} s.")
+                raise SimulationError(
+                    f"{self.program.name} took longer than {self.limits.timeout:g} s."
+                )
             more = os.read(self._answers, min(READ, size - len(parts)))
             if not more:
-                raise SimulationError("The process of Pythia ended.")
+                raise SimulationError(f"The process of {self.program.name} ended.")
             parts += more
         return bytes(parts)
 
@@ -185,24 +204,12 @@ class PythiaProcess:
         output = last_output(Path(self._folder.name)) if self._folder is not None else ""
         return f"{message} Its output ends with: {output}" if output else message
 
-
-def _lines(settings: Sequence[str] | Path) -> list[str]:
-    if isinstance(settings, str):
-        raise ConfigError("`settings` must be a list of lines or a `Path`, got one text.")
-    if isinstance(settings, Path):
-        if not settings.is_file():
-            raise NotFoundError(f"There is no file of settings {settings}.")
-        settings = settings.read_text().splitlines()
-    lines = [line.strip() for line in settings]
-    return [line for line in lines if line and line[0].isalnum()]
-
-
-def _failure(said: dict[str, str]) -> DetoptError:
-    if said["kind"] == "settings":
-        return ConfigError(said["message"])
-    if said["kind"] == "missing":
-        return MissingExtraError(
-            f"The Pythia source needs `pythia8mc` and `awkward` in its interpreter: "
-            f"{said['message']}. Install them with `pip install detopt[pythia]`."
-        )
-    return SimulationError(said["message"])
+    def _failure(self, said: dict[str, str]) -> DetoptError:
+        if said["kind"] == "settings":
+            return ConfigError(said["message"])
+        if said["kind"] == "missing":
+            return MissingExtraError(
+                f"The source needs {self.program.packages} in its interpreter: "
+                f"{said['message']}. Install with `pip install detopt[{self.program.key}]`."
+            )
+        return SimulationError(said["message"])

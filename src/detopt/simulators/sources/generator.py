@@ -1,0 +1,121 @@
+"""Events of generators that run in processes of their own."""
+
+__all__ = ["BLOCK", "SEEDS", "STRETCH", "Generator"]
+
+import queue
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detopt.errors import DomainError
+from detopt.pipeline import Source
+from detopt.simulators.files import Limits
+from detopt.simulators.sources.generator_process import GeneratorProcess, Program
+from detopt.simulators.sources.particles import FINAL, Particles
+
+BLOCK = 500  # events; handing over a block costs some 2 ms beside what each event costs
+STRETCH = 2000  # events; each stretch costs some 5 ms for a copy of the process
+SEEDS = 900_000_000  # the largest seed that Pythia takes
+DECAYED, BEAM = 2, 4  # statuses as in HepMC
+BEAM_CODE = 12  # minus this is the status of a beam particle in an answer
+Stretch = tuple[int, int, int]  # seed, events, number of the first one
+
+
+class Generator(Source[Particles]):
+    """Draws events from a program in processes of its own.
+
+    Args:
+        program: Which one.
+        settings: Of it, as it understands them.
+        python: Interpreter.
+        final_only: Whether particles that leave the events are kept alone.
+        block: Events handed over at a time.
+        limits: Time of a call and memory of each process.
+        n_workers: Processes that make stretches at the same time.
+        stretch: Events in a row that share a seed and a process.
+
+    Raises:
+        NotFoundError: There is no such interpreter.
+        DomainError: `block`, `n_workers` or `stretch` is not positive.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        settings: Any,
+        python: str | Path,
+        final_only: bool,
+        block: int,
+        limits: Limits | None,
+        n_workers: int,
+        stretch: int,
+    ) -> None:
+        super().__init__()
+        for name, value in (("block", block), ("n_workers", n_workers), ("stretch", stretch)):
+            if value < 1:
+                raise DomainError(f"`{name}` must be > 0, got {value}.")
+        self.block, self.stretch = block, stretch
+        limits = Limits() if limits is None else limits
+        self._processes = [
+            GeneratorProcess(program, settings, str(python), final_only, limits)
+            for _ in range(n_workers)
+        ]
+
+    def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> Particles:
+        """Draw `n_events` events.
+
+        Raises:
+            DomainError: `n_events` is not positive.
+            ConfigError: The program refuses a setting.
+            MissingExtraError: The interpreter lacks a package.
+            SimulationError: A process crashed, or took too long; seed and output are named.
+        """
+        if n_events < 1:
+            raise DomainError(f"`n_events` must be > 0, got {n_events}.")
+        edges = range(0, n_events, self.stretch)
+        seeds = [int(torch.randint(1, SEEDS + 1, (), generator=rng)) for _ in edges]
+        sizes = [min(self.stretch, n_events - first) for first in edges]
+        blocks = self._run(list(zip(seeds, sizes, edges, strict=True)))
+        return _particles(blocks).to(dtype)
+
+    def close(self) -> None:
+        """End the processes; a later draw starts others."""
+        for process in self._processes:
+            process.close()
+
+    def _run(self, stretches: Sequence[Stretch]) -> list[dict[str, Any]]:
+        """The blocks of all stretches, in order."""
+        timeout = self._processes[0].limits.timeout
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        free = queue.SimpleQueue[GeneratorProcess]()
+        for process in self._processes:
+            free.put(process)
+
+        def run(stretch: Stretch) -> list[dict[str, Any]]:
+            seed, size, first = stretch
+            process = free.get()
+            try:
+                return process.run(seed, size, self.block, first, end)
+            finally:
+                free.put(process)
+
+        n = min(len(self._processes), len(stretches))
+        if n == 1:
+            return [block for one in stretches for block in run(one)]
+        with ThreadPoolExecutor(n) as threads:
+            return [block for blocks in threads.map(run, stretches) for block in blocks]
+
+
+def _particles(blocks: Sequence[dict[str, Any]]) -> Particles:
+    whole = {name: np.concatenate([one[name] for one in blocks]) for name in blocks[0]}
+    code = whole["status"]
+    status = np.where(code > 0, FINAL, np.where(code == -BEAM_CODE, BEAM, DECAYED))
+    event = np.repeat(np.arange(len(whole["size"])), whole["size"])
+    return Particles.of(
+        whole["pdg"], status, whole["momentum"], whole["vertex"], event, whole["weight"]
+    )
