@@ -130,5 +130,8 @@ def test_misuse_is_refused():
     for energy in (0.0, -1.0, float("nan")):
         with pytest.raises(DomainError, match="`energy` must be > 0"):
             Chromo("Sibyll23d", "proton", "proton", energy)
+    for mixture in ({}, {"N": 0.8, "O": 0.0}):
+        with pytest.raises(DomainError, match="Shares of a mixture must be > 0"):
+            Chromo("Sibyll23d", "proton", mixture, 100.0)
     with pytest.raises(DomainError, match=r"`frame` must be `fixed_target` or .*got `lab`"):
         Chromo("Sibyll23d", "proton", "proton", 100.0, "lab")

@@ -41,8 +41,8 @@ class Chromo(Generator):
 
     Raises:
         NotFoundError: There is no such interpreter.
-        DomainError: The energy, `n_workers` or `stretch` is not positive, or there is no such
-            frame.
+        DomainError: The energy, a share, `n_workers` or `stretch` is not positive, or there is no
+            such frame.
 
     Note:
         The same generator state gives the same events bit by bit, whatever was drawn before, and
@@ -72,6 +72,8 @@ class Chromo(Generator):
         if frame not in ("fixed_target", "center_of_mass"):
             raise DomainError(f"`frame` must be `fixed_target` or `center_of_mass`, got `{frame}`.")
         mixture = AIR if target == "air" else target
+        if isinstance(mixture, Mapping) and not (mixture and min(mixture.values()) > 0):
+            raise DomainError(f"Shares of a mixture must be > 0, got {dict(mixture)}.")
         settings = {
             "model": model,
             "projectile": projectile,

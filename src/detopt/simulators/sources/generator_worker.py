@@ -146,8 +146,8 @@ def make_chromo(settings: dict[str, Any], answers: int) -> Any:
 def chromo_blocks(made: Any, request: dict[str, int], final: bool) -> Iterator[dict[str, Any]]:
     """The events of a request, in one block; those of a mixture in random order."""
     model, collisions, shares = made
-    rng = np.random.default_rng(request["seed"])
-    model.random_state = rng.bit_generator.state
+    rng, its_own = np.random.default_rng(request["seed"]).spawn(2)
+    model.random_state = its_own.bit_generator.state
     found: list[tuple[Any, ...]] = []
     for event in chromo_events(model, collisions, rng.multinomial(request["n_events"], shares)):
         one = event.final_state() if final else event
