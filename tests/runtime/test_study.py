@@ -33,6 +33,7 @@ OPTIONS = {
     "cma": {"population": 4},
     "lbfgsb": {},
     "end_to_end_surrogate": {"batch": 1, "training": QUICK},
+    "lgso": {"batch": 2, "training": QUICK, "n_drawn": 500},
 }
 
 OTHER_PROBLEMS = {"enumeration", "gumbel_softmax", "nsga3"}  # categories, two objectives
