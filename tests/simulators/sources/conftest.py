@@ -2,10 +2,16 @@
 
 import ctypes
 import importlib.util
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from detopt.errors import SimulationError
 
 
 class McplParticle(ctypes.Structure):
@@ -170,3 +176,33 @@ def root_file(tmp_path):
         tree.extend({**plain, **hadrons})
         file.mktree("nothing", {"energy": np.dtype("float64")})
     return path
+
+
+@pytest.fixture
+def interpreter_without(tmp_path):
+    """Makes an interpreter in which a package is missing."""
+
+    def make(package):
+        path = tmp_path / "python"
+        code = f"import sys; sys.modules['{package}'] = None; sys.argv = sys.argv[1:]; "
+        code += "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def survives_a_kill():
+    """Kills the process of a generator, which is an error, and draws again."""
+
+    def check(source):
+        rng = torch.Generator().manual_seed(1)
+        source(2, rng, torch.float64)
+        os.kill(source._processes[0]._process.pid, signal.SIGKILL)
+        with pytest.raises(SimulationError, match=r"with seed \d+ behind event 0"):
+            source(2, rng, torch.float64)
+        assert source(2, rng, torch.float64).n_events == 2
+
+    return check

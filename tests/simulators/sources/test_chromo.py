@@ -1,14 +1,11 @@
 """Hadronic interactions of chromo from a process of its own: laws, seeds, and faults."""
 
 import importlib.util
-import os
-import signal
-import sys
 
 import pytest
 import torch
 
-from detopt.errors import ConfigError, DomainError, MissingExtraError, SimulationError
+from detopt.errors import ConfigError, DomainError, MissingExtraError
 from detopt.simulators.sources import Chromo
 
 NUCLEON = 0.938919  # GeV; mean of proton and neutron
@@ -53,6 +50,15 @@ def test_energy_momentum_and_charge_are_conserved(model, projectile, target, ene
 
 
 @needs_chromo
+def test_models_leave_no_files_where_the_user_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = Chromo("UrQMD34", "proton", "proton", 20.0)  # keeps tables in its folder
+    source(2, seeded(1), torch.float64)
+    source.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_chromo
 def test_two_beams_meet_in_their_center_of_mass():
     source = Chromo("Pythia6", "proton", "proton", 200.0, "center_of_mass", final_only=False)
     events = source(10, seeded(1), torch.float64)
@@ -94,12 +100,8 @@ def test_elements_of_a_mixture_come_in_random_order():
 
 
 @needs_chromo
-def test_a_killed_process_is_an_error_and_another_one_starts(sibyll):
-    sibyll(2, seeded(1), torch.float64)
-    os.kill(sibyll._processes[0]._process.pid, signal.SIGKILL)
-    with pytest.raises(SimulationError, match=r"with seed \d+ behind event 0"):
-        sibyll(2, seeded(1), torch.float64)
-    assert sibyll(2, seeded(1), torch.float64).n_events == 2
+def test_a_killed_process_is_an_error_and_another_one_starts(sibyll, survives_a_kill):
+    survives_a_kill(sibyll)
 
 
 @needs_chromo
@@ -116,12 +118,8 @@ def test_what_chromo_refuses_is_named(model, target, match):
         Chromo(model, "proton", target, 100.0)(1, seeded(1), torch.float64)
 
 
-def test_an_interpreter_without_chromo_is_named(tmp_path):
-    bare = tmp_path / "python"
-    code = "import sys; sys.modules['chromo'] = None; sys.argv = sys.argv[1:]; import runpy; "
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
-    bare.chmod(0o755)
+def test_an_interpreter_without_chromo_is_named(interpreter_without):
+    bare = interpreter_without("chromo")
     with pytest.raises(MissingExtraError, match=r"detopt\[chromo\]"):
         Chromo("Sibyll23d", "proton", "proton", 100.0, python=bare)(1, seeded(1), torch.float64)
 

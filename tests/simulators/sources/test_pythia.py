@@ -1,9 +1,6 @@
 """Events of Pythia 8 from a process of its own: physics, seeds, and faults."""
 
 import importlib.util
-import os
-import signal
-import sys
 
 import pytest
 import torch
@@ -100,12 +97,8 @@ def test_all_particles_have_beams_and_places():
 
 
 @needs_pythia
-def test_a_killed_process_is_an_error_and_another_one_starts(pythia):
-    pythia(2, seeded(1), torch.float64)
-    os.kill(pythia._processes[0]._process.pid, signal.SIGKILL)
-    with pytest.raises(SimulationError, match=r"with seed \d+ behind event 0"):
-        pythia(2, seeded(1), torch.float64)
-    assert pythia(2, seeded(1), torch.float64).n_events == 2
+def test_a_killed_process_is_an_error_and_another_one_starts(pythia, survives_a_kill):
+    survives_a_kill(pythia)
 
 
 @needs_pythia
@@ -130,12 +123,8 @@ def test_time_is_limited(tmp_path):
         source(1, seeded(1), torch.float64)
 
 
-def test_an_interpreter_without_pythia_is_named(tmp_path):
-    bare = tmp_path / "python"
-    code = "import sys; sys.modules['pythia8mc'] = None; sys.argv = sys.argv[1:]; import runpy; "
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
-    bare.chmod(0o755)
+def test_an_interpreter_without_pythia_is_named(interpreter_without):
+    bare = interpreter_without("pythia8mc")
     with pytest.raises(MissingExtraError, match=r"detopt\[pythia\]"):
         Pythia(SETTINGS, python=bare)(1, seeded(1), torch.float64)
 

@@ -15,7 +15,7 @@ from detopt.simulators.files import Limits
 from detopt.simulators.sources.generator import STRETCH, Generator
 from detopt.simulators.sources.generator_process import Program
 
-PROGRAM = Program("chromo", "chromo", "`chromo`")
+PROGRAM = Program("chromo", "chromo", "`chromo`", litters=True)  # UrQMD keeps tables
 AIR: Mapping[str, float] = {"N": 0.773, "O": 0.227}  # shares of atoms times A^(2/3)
 Beam = str | int | tuple[int, int]
 

@@ -43,11 +43,13 @@ class Program:
         key: Its name there, and that of the extra that installs it.
         name: Its name in messages.
         packages: What its interpreter needs, in words.
+        litters: Whether it writes files where it runs: then it runs in a folder of its own.
     """
 
     key: str
     name: str
     packages: str
+    litters: bool = False
 
 
 class GeneratorProcess:
@@ -67,11 +69,12 @@ class GeneratorProcess:
     def __init__(
         self, program: Program, settings: Any, python: str, final_only: bool, limits: Limits
     ) -> None:
-        if shutil.which(python) is None:
+        found = shutil.which(python)
+        if found is None:
             raise NotFoundError(f"There is no Python interpreter {python}.")
         self.program = program
         self.first = {"program": program.key, "settings": settings, "final": final_only}
-        self.python, self.limits = python, limits
+        self.python, self.limits = str(Path(found).absolute()), limits
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._answers = -1
@@ -157,6 +160,7 @@ class GeneratorProcess:
                     stderr=subprocess.STDOUT,
                     pass_fds=(child,),
                     start_new_session=True,
+                    cwd=self._folder.name if self.program.litters else None,
                 )
         except OSError:
             os.close(self._answers)
