@@ -54,17 +54,13 @@ SAMPLES = 400
 N_POINTS = 150  # of a curve
 TAILS = (0.025, 0.975)
 MIXED = "mixed"
+SCENE = repr(Config(task="portal"))  # what was found in another one is not used again
 Portal = tuple[Pipeline, Design]
 SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
 CHECK_REPEATS = 24
 CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
 CHECK_SCANS = 36
 CHECK_STEP = 1e-3  # of theta; within 1e-2 a muon crosses much of a soft edge
-CHECK_GROUPS = (  # parameters that are free together
-    ("upper_z", "lower_z"),
-    ("panel_cost", "panel_fineness"),
-    ("panel_technology",),
-)
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -169,20 +165,15 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
 
 
 def gradients(quick: bool) -> dict[str, Any]:
-    """The gradient check of all parameters of the default scene, group by group."""
+    """The gradient check of all parameters of the default scene."""
     problem = build(Config(task="portal", **(SMALL if quick else {})))
-    checks: list[dict[str, Any]] = []
-    cpu_s = 0.0
-    for group in CHECK_GROUPS:
-        kept = _check_once(problem, group, quick)
-        checks += kept["checks"]
-        cpu_s += kept["cpu_s"]
-    verdicts = [check["verdict"] for check in checks]
+    kept = _check_once(problem, quick)
+    verdicts = [check["verdict"] for check in kept["checks"]]
     return {
         **_check_settings(quick),
-        "cpu_s": cpu_s,
+        "cpu_s": kept["cpu_s"],
         "verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
-        "checks": checks,
+        "checks": kept["checks"],
     }
 
 
@@ -198,16 +189,15 @@ def _check_settings(quick: bool) -> dict[str, Any]:
     }
 
 
-def _check_once(problem: Pipeline, group: tuple[str, ...], quick: bool) -> dict[str, Any]:
-    """The checks of a group of parameters, where the others are held, or those found before."""
-    settings = _check_settings(quick) | {"technologies": repr(TECHNOLOGY_TABLE)}
-    path = KEPT / f"check_{group[0]}.json"
+def _check_once(problem: Pipeline, quick: bool) -> dict[str, Any]:
+    """The checks of all parameters, or those found before."""
+    settings = _check_settings(quick) | {"technologies": repr(TECHNOLOGY_TABLE), "scene": SCENE}
+    path = KEPT / "check.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() and not quick else {}
     if kept.get("settings") == settings:
         return kept
     begin = time.process_time()
-    alone = problem.with_space(problem.space.free_only(*group))
-    found = check_gradients(alone, **_check_settings(quick))
+    found = check_gradients(problem, **_check_settings(quick))
     kept = {
         "settings": settings,
         "cpu_s": time.process_time() - begin,
@@ -232,7 +222,7 @@ def search(problem: Pipeline, seed: int, n_rounds: int) -> tuple[Design, float]:
 
 def _search_once(name: str, problem: Pipeline, seed: int) -> tuple[Design, float]:
     """The same, or what was found before."""
-    settings = [STUDY["method"], STUDY["method_options"], ROUNDS, repr(TECHNOLOGY_TABLE)]
+    settings = [STUDY["method"], STUDY["method_options"], ROUNDS, repr(TECHNOLOGY_TABLE), SCENE]
     path = KEPT / f"{name}_{seed}.json"
     if path.exists():
         kept = json.loads(path.read_text())

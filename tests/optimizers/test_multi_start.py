@@ -108,10 +108,22 @@ def test_searches_of_a_round_share_their_random_numbers():
     asked = walk(make("multi_start", LINE, 20, {}, made), made, 20)
     assert [len({request.stream for request in one}) for one in asked[:-1]] == [1] * 19
     assert len({one[0].stream for one in asked}) == 20
-    assert [len(asked[0]), len(asked[-2])] == [3, 1]
+    assert [len(asked[0]), len(asked[-2])] == [3, 2]
     streams = [request.stream for request in asked[-1]]
     assert len(set(streams)) == FINAL_REPEATS
     assert all(streams.count(stream) == len(streams) // FINAL_REPEATS for stream in streams)
+
+
+@pytest.mark.parametrize(
+    ("finalists", "sizes"), [(1, {4, 2, 1}), (2, {4, 2}), (3, {4, 3}), (9, {4})]
+)
+def test_the_finalists_go_on_to_the_end(finalists, sizes):
+    starts = [{"x": number(x)} for x in (0.5, 0.6, 0.7)]
+    made = problem(LINE, two_wells, starts)
+    optimizer = make("multi_start", LINE, 20, {"finalists": finalists}, made)
+    asked = walk(optimizer, made, 20)
+    assert {len(requests) for requests in asked[:-1]} == sizes
+    assert len(asked[-2]) == min(sizes)
 
 
 def test_equal_starts_and_starts_on_a_bound_are_left_out():
@@ -192,6 +204,7 @@ def test_a_stored_state_goes_on_to_the_same_bits(stop):
         ({"keep": 1.0}, 20, "keep"),
         ({"relax": 0.0}, 20, "relax"),
         ({"exchanges": -1}, 20, "`exchanges` must be >= 0, got -1"),
+        ({"finalists": 0}, 20, "`finalists` must be >= 1, got 0"),
         ({}, 3, "rounds"),
     ],
 )

@@ -16,7 +16,7 @@ from detopt.errors import MethodError
 from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.comparison import Comparison, comparison_requests
 from detopt.optimizers.settled_searches import SettledSearches, with_theta
-from detopt.optimizers.successive_halving import LEAST_ROUNDS, rungs
+from detopt.optimizers.successive_halving import LEAST_ROUNDS, Arm, rungs
 from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request
 
@@ -34,18 +34,17 @@ class MultiStart(Optimizer):
     2. What it found, the start of the space with settled choices, and the problem's baselines
        race: each begins a search of its own that keeps its choices. The rounds are divided into
        rungs that cost about the same number of evaluations, and the searches with the lowest
-       objectives go on to the next one, until a single one is left (successive halving). In each
-       round all share their random numbers where the method asks for the same streams, as `adam`
-       does, so that they are ranked by the design and not by luck.
-    3. While the last one goes on, a few rounds compare it with what differs in one choice and with
-       the best design of the comparison before, in eight samples of events that all share. The
-       search goes on from the best of them if that is better by 2.5 standard errors of the
-       difference, so that noise does not lead it away, and a search that has lost its way
-       returns.
-    4. The last round compares what the last search found, what the one before it had found that
-       was given up last, the best design of each comparison, and all starts, in sixteen samples.
-       The one with the lowest mean is recommended: the end is not worse than a start, but for the
-       noise of these samples.
+       objectives go on to the next one, until the `finalists` are left (successive halving). In
+       each round all share their random numbers where the method asks for the same streams, as
+       `adam` does, so that they are ranked by the design and not by luck.
+    3. While the finalists go on, a few rounds compare the better of them with what differs from it
+       in one choice and with the best design of the comparison before, in eight samples of events
+       that all share. The search goes on from the best of them if that is better by 2.5 standard
+       errors of the difference, so that noise does not lead it away, and a search that has lost
+       its way returns.
+    4. The last round compares what the finalists found, the best design of each comparison, and
+       all starts, in sixteen samples. The one with the lowest mean is recommended: the end is not
+       worse than a start, but for the noise of these samples.
 
     So a space that contains others, such as panels of several technologies each of which could be
     used alone, is searched from the good designs of all of them, if these are among the baselines.
@@ -57,6 +56,8 @@ class MultiStart(Optimizer):
         keep: Share of the searches that goes on to the next rung, between 0 and 1.
         relax: Share of the rounds for the relaxed choice, between 0 and 1.
         exchanges: Rounds in which other choices are tried, >= 0.
+        finalists: Searches that go on to the end, >= 1. One alone is chosen before it has
+            converged, by fewer rounds.
         problem: The problem, whose baselines are starts; without it there is one start.
         seed: Of the searches, for methods that draw.
         **method_options: Options of `method`, such as `learning_rate`.
@@ -80,6 +81,7 @@ class MultiStart(Optimizer):
         keep: float = 0.5,
         relax: float = 0.25,
         exchanges: int = 2,
+        finalists: int = 2,
         problem: Problem | None = None,
         seed: int = 0,
         **method_options: Any,
@@ -89,6 +91,8 @@ class MultiStart(Optimizer):
             raise MethodError(f"`relax` must lie between 0 and 1, got {relax}.")
         if exchanges < 0:
             raise MethodError(f"`exchanges` must be >= 0, got {exchanges}.")
+        if finalists < 1:
+            raise MethodError(f"`finalists` must be >= 1, got {finalists}.")
         self.method, self.method_options = method, method_options
         self._searches = SettledSearches(space, method, method_options, problem, seed)
         self._choices = self._searches.choices
@@ -96,11 +100,11 @@ class MultiStart(Optimizer):
         n_relaxed = max(LEAST_ROUNDS, round(relax * n_rounds)) if self._choices else 0
         n_arms = len(self._starts) + (1 if self._choices else 0)
         self._rungs = [(1, n_relaxed)] if self._choices else []
-        self._rungs += rungs(max(1, n_arms), n_rounds - n_relaxed - 1, keep, "starts")
+        n_raced = n_rounds - n_relaxed - 1
+        self._rungs += rungs(max(1, n_arms), n_raced, keep, "starts", finalists)
         self._n_exchanges = exchanges
         self._rung, self._position = 0, 0
         self._stage = 0  # searches that begin anew have new random numbers
-        self._runner_up: list[Tensor] = []  # what the search found that was given up last
         self._anchors: list[Tensor] = []  # the best designs of the exchanges
         self._is_over = False
         self._counts: list[int] = []
@@ -125,6 +129,11 @@ class MultiStart(Optimizer):
         return {n_rounds * i // n_pieces for i in range(1, n_pieces)}
 
     @property
+    def _leader(self) -> Arm:
+        """The search with the lowest objective of the last rounds."""
+        return min(self._arms, key=lambda arm: arm.score)
+
+    @property
     def _concludes_now(self) -> bool:
         over = self._position >= self._rungs[-1][1] or all(a.search.finished for a in self._arms)
         return self._is_last_rung and over
@@ -138,7 +147,8 @@ class MultiStart(Optimizer):
         each = max(len(arm.search.ask()) for arm in self._arms)
         n_exchanges = len(self._exchange_rounds)
         others = len(self._searches.exchanged(self._starts[0])) if self._choices else 0
-        searched = sum(rounds * size for size, rounds in self._rungs) - n_exchanges
+        searched = sum(rounds * size for size, rounds in self._rungs)
+        searched -= n_exchanges * self._rungs[-1][0]
         compared = n_exchanges * (others + 1) + sum(range(n_exchanges))
         return (
             searched * each + EXCHANGE_REPEATS * compared + FINAL_REPEATS * self._most_candidates()
@@ -146,8 +156,7 @@ class MultiStart(Optimizer):
 
     def _most_candidates(self) -> int:
         """Designs of the last round, if all differ."""
-        is_race = len(self._rungs) > 1 + bool(self._choices)
-        return 1 + is_race + len(self._exchange_rounds) + len(self._starts)
+        return self._rungs[-1][0] + len(self._exchange_rounds) + len(self._starts)
 
     def ask(self) -> list[Request]:
         """The evaluations that the searches want that are left, or a comparison."""
@@ -178,8 +187,7 @@ class MultiStart(Optimizer):
         """What was found, and what it must not be worse than."""
         found: list[Tensor] = []
         for theta in (
-            self._arms[0].recommend(),
-            *self._runner_up,
+            *(arm.recommend() for arm in self._arms),
             *self._anchors,
             *self._starts,
         ):
@@ -187,8 +195,8 @@ class MultiStart(Optimizer):
         return found
 
     def _exchange_designs(self) -> list[Tensor]:
-        """Where the last search is, what differs in one choice, and the best of the past."""
-        here = self._arms[0].recommend()
+        """Where the best search is, what differs in one choice, and the best of the past."""
+        here = self._leader.recommend()
         return [here, *self._searches.exchanged(here), *self._anchors]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -210,7 +218,7 @@ class MultiStart(Optimizer):
         is_over = self._position >= self._rungs[self._rung][1]
         if not self._is_last_rung and (is_over or all(a.search.finished for a in self._arms)):
             self._next_rung()
-        self.theta = min(self._arms, key=lambda arm: arm.score).recommend()
+        self.theta = self._leader.recommend()
 
     def _hand_out(self, evaluations: Sequence[Evaluation]) -> None:
         answers = iter(evaluations)
@@ -247,8 +255,6 @@ class MultiStart(Optimizer):
         ranked = sorted(self._arms, key=lambda arm: arm.score)
         size = self._rungs[self._rung][0]
         self._arms = ranked[:size]
-        if size == 1 and len(ranked) > 1:
-            self._runner_up = [ranked[1].recommend()]
         for arm in self._arms:
             arm.values = []
 
@@ -262,7 +268,7 @@ class MultiStart(Optimizer):
         self._anchors = [*self._anchors, theta.clone()]
         if best == 0:
             return
-        old = self._arms[0]
+        old = self._leader
         left = max(1, self._rungs[-1][1] - self._position - 1)
         arm = self._searches.begin(theta, left if returns else old.search.n_rounds, settles=True)
         arm.score = old.score
@@ -270,7 +276,7 @@ class MultiStart(Optimizer):
             self._stage += 1
         else:  # the same numbers beside another choice: the search goes on as it was
             arm.search.load_state_dict(old.search.state_dict())
-        self._arms = [arm]
+        self._arms = [arm if one is old else one for one in self._arms]
 
     def _conclude(self, found: Comparison) -> None:
         """Recommend the best of all."""
@@ -293,7 +299,6 @@ class MultiStart(Optimizer):
             "rung": self._rung,
             "position": self._position,
             "stage": self._stage,
-            "runner_up": [theta.clone() for theta in self._runner_up],
             "anchors": [theta.clone() for theta in self._anchors],
             "is_over": self._is_over,
             "arms": [arm.state_dict() for arm in self._arms],
@@ -304,6 +309,5 @@ class MultiStart(Optimizer):
         super().load_state_dict(state)
         self._rung, self._position = int(state["rung"]), int(state["position"])
         self._stage, self._is_over = int(state["stage"]), bool(state["is_over"])
-        self._runner_up = [theta.clone() for theta in state["runner_up"]]
         self._anchors = [theta.clone() for theta in state["anchors"]]
         self._arms = [self._searches.resume(stored) for stored in state["arms"]]

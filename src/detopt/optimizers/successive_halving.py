@@ -73,7 +73,9 @@ class Arm:
         }
 
 
-def rungs(n_arms: int, n_rounds: int, keep: float, what: str) -> list[tuple[int, int]]:
+def rungs(
+    n_arms: int, n_rounds: int, keep: float, what: str, n_last: int = 1
+) -> list[tuple[int, int]]:
     """Searches and rounds of each rung; the evaluations of all rungs are about the same.
 
     Args:
@@ -81,6 +83,7 @@ def rungs(n_arms: int, n_rounds: int, keep: float, what: str) -> list[tuple[int,
         n_rounds: Rounds of all rungs.
         keep: Share of the searches that goes on to the next rung, between 0 and 1.
         what: What begins a search, for the message.
+        n_last: Searches of the last rung, >= 1, if as many begin.
 
     Raises:
         MethodError: `keep` is not between 0 and 1, or there are too few rounds.
@@ -91,8 +94,8 @@ def rungs(n_arms: int, n_rounds: int, keep: float, what: str) -> list[tuple[int,
     if not 0 < keep < 1:
         raise MethodError(f"`keep` must lie between 0 and 1, got {keep}.")
     sizes = [n_arms]
-    while sizes[-1] > 1:
-        sizes.append(max(1, min(round(sizes[-1] * keep), sizes[-1] - 1)))
+    while sizes[-1] > n_last:
+        sizes.append(max(n_last, min(round(sizes[-1] * keep), sizes[-1] - 1)))
     least = LEAST_ROUNDS * len(sizes)
     if n_rounds < least:
         raise MethodError(

@@ -19,7 +19,7 @@ PORTAL: Mapping[str, Any] = {  # defaults of the task `portal`
     "n_above": 3,
     "n_below": 3,
     "reach": 0.5,
-    "smoothness": 0.1,
+    "smoothness": 0.3,
     "technologies": ("rpc", "scintillator", "silicon"),
     "budget": 20.0,
     "n_scans": 36,

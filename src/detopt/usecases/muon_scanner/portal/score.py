@@ -4,8 +4,6 @@ __all__ = [
     "Excess",
     "PortalAnalysis",
     "PortalRows",
-    "Spectrum",
-    "angle_evidence",
     "excess_score",
     "excesses",
     "largest",
@@ -14,26 +12,23 @@ __all__ = [
 ]
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from detopt.physics import particles
-from detopt.physics.scattering import HIGHLAND_SCALE
 from detopt.pipeline import Analysis, Summary
-from detopt.random import Seed
 from detopt.reconstruction import bin_probabilities, separable_sums
 from detopt.usecases.muon_scanner.flow import Estimates
+from detopt.usecases.muon_scanner.portal.evidence import (
+    Spectrum,
+    angle_evidence,
+    counted_evidence,
+)
 from detopt.usecases.muon_scanner.portal.source import CargoScans
-from detopt.usecases.muon_scanner.sources import MuonBeam
 from detopt.usecases.muon_scanner.volumes import Grid
 
-N_MOMENTA = 6  # momenta that stand for the spectrum
-N_DRAWN = 20_000  # muons to find them
-THREAT = 20.0  # radiation lengths of the hypothesis: 6 cm of uranium, 11 cm of lead
 CELL = 0.1  # m; edge of the cells in which excesses are looked for
 CENTER, AROUND = 2, 8  # cells across the candidate, and across what it is compared with
 LEAST_VARIANCE = 0.3  # of an excess, in units of squared evidence: no alarm from single muons
@@ -41,7 +36,6 @@ LEAST_FOURTH = 1e-4  # keeps the logarithm finite where no muon is measured
 SHARPNESS = 3.0  # of the smooth maximum over the cells
 NEAR = 0.1  # m; width of the neighbourhood of a known place
 WORTHWHILE = 0.8  # share of measured muons above which the others may stay
-ANGLE_FLOOR = 1e-8  # rad2: (0.1 mrad)^2
 
 
 @dataclass(frozen=True)
@@ -64,89 +58,6 @@ class PortalRows(Summary):
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    r"""Strengths of scattering of the muons, :math:`(13.6\,\mathrm{MeV}/\beta p)^2` [rad2].
-
-    Args:
-        strength: Equally probable ones.
-    """
-
-    strength: Float[Tensor, " n"]
-
-    @staticmethod
-    def of(beam: MuonBeam) -> "Spectrum":
-        """Quantiles of a spectrum, or the one momentum of a beam."""
-        mass = particles.mass("muon")
-        if beam.momentum is not None:
-            momentum = torch.tensor([beam.momentum], dtype=torch.float64)
-            return Spectrum(scattering_strength(momentum))
-        rng = Seed("portal spectrum").generator()
-        energy, _ = beam.model.sample(N_DRAWN, rng, torch.float64)
-        strength = scattering_strength((energy.square() - mass**2).sqrt())
-        levels = (torch.arange(N_MOMENTA, dtype=torch.float64) + 0.5) / N_MOMENTA
-        return Spectrum(strength.quantile(levels))
-
-
-def scattering_strength(momentum: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    r"""Variance of the projected angle for a radiation length, without logarithm [rad2]."""
-    beta_p = momentum.square() / (momentum.square() + particles.mass("muon") ** 2).sqrt()
-    return (HIGHLAND_SCALE / beta_p).square()
-
-
-def angle_evidence(
-    angle_squared: Float[Tensor, "*batch n"],
-    weight: Float[Tensor, "*batch n"],
-    spectrum: Spectrum,
-    threat: float = THREAT,
-) -> Float[Tensor, "*batch n"]:
-    r"""Evidence of each muon for a dense block on its way: log likelihood ratio, at least 0.
-
-    The momenta are unknown. With the strengths :math:`s_k` of the spectrum and their geometric
-    mean :math:`s`, the squared angle in space has the density
-
-    .. math::
-        p(\theta^2 \mid v) = \frac{1}{K} \sum_k \frac{1}{2 v_k} e^{-\theta^2/2 v_k},
-        \qquad v_k = v\, s_k / s .
-
-    Harmless, :math:`v` is what the whole scan shows on average, resolution included: the geometric
-    mean of its squared angles, which for this density is :math:`2 v e^{-\gamma}`. With a block of
-    :math:`t` radiation lengths it is :math:`v + t s`. The logarithm of the ratio is taken where
-    it is positive: a small angle is no evidence that another muon missed the block.
-
-    Args:
-        angle_squared: Squared angles between tracks [rad2].
-        weight: Probability that each was measured.
-        spectrum: Of the muons.
-        threat: Thickness :math:`t` of the block in radiation lengths.
-
-    Note:
-        Differentiable in angles and weights, but for the kink at no evidence.
-    """
-    strength = spectrum.strength.to(angle_squared)
-    scale = strength.log().mean().exp()
-    total = weight.sum(-1, keepdim=True).clamp_min(1e-6)
-    logarithm = (weight * (angle_squared + ANGLE_FLOOR).log()).sum(-1, keepdim=True) / total
-    harmless = logarithm.exp() * (math.exp(_EULER) / 2)
-    relative = strength / scale
-    dense = _log_density(angle_squared, harmless + threat * scale, relative)
-    return (dense - _log_density(angle_squared, harmless, relative)).clamp_min(0)
-
-
-_EULER = 0.5772156649015329
-
-
-def _log_density(
-    angle_squared: Float[Tensor, "*batch n"],
-    variance: Float[Tensor, "*batch 1"],
-    relative: Float[Tensor, " k"],
-) -> Float[Tensor, "*batch n"]:
-    """Logarithm of the mixture, up to a constant."""
-    rate = 1 / (2 * variance * relative)
-    parts = torch.addcmul(rate.log().unsqueeze(-2), angle_squared[..., None], -rate.unsqueeze(-2))
-    return parts.logsumexp(-1)
-
-
-@dataclass(frozen=True)
 class Excess:
     """How far each place of each scan stands out of its surroundings.
 
@@ -162,10 +73,11 @@ class Excess:
 def excesses(estimate: Estimates, grid: Grid, spectrum: Spectrum) -> Excess:
     r"""How far the evidence at each place stands out of its surroundings.
 
-    The evidence :math:`f_i` of each muon, see `angle_evidence`, is spread over cells by the normal
-    distribution of its scattering point. With its sum :math:`a` in a cube of 2 cells, the sum
-    :math:`A` in the shell around it up to 8 cells, the sum :math:`Q` of :math:`f_i^2` in the shell
-    and the ratio :math:`r` of their volumes, the excess in standard deviations is
+    The evidence :math:`f_i` of each muon, see `angle_evidence` and `counted_evidence`, is spread
+    over cells by the normal distribution of its scattering point. With its sum :math:`a` in a cube
+    of 2 cells, the sum :math:`A` in the shell around it up to 8 cells, the sum :math:`Q` of
+    :math:`f_i^2` in the shell and the ratio :math:`r` of their volumes, the excess in standard
+    deviations is
 
     .. math::
         Z = \frac{a - r A}{\sqrt{r Q + r^2 Q + v_0}},
@@ -190,8 +102,7 @@ def excesses(estimate: Estimates, grid: Grid, spectrum: Spectrum) -> Excess:
         bin_probabilities(center, variance, edges[axis])
         for axis, (center, variance) in enumerate(places)
     ]
-    counted = estimate.weight * evidence
-    values = torch.stack([counted, counted * evidence], dim=-1)
+    values = torch.stack(counted_evidence(evidence, estimate.weight), dim=-1)
     sums = separable_sums(columns[0], columns[1], columns[2], values)
     inner, inner_volume = _boxes(sums, CENTER)
     outer, outer_volume = _boxes(sums, AROUND)

@@ -18,8 +18,9 @@ from detopt.random import Seed
 from detopt.usecases.muon_scanner.calibration import Budget
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.panels import ScannerCost, layout
+from detopt.usecases.muon_scanner.portal.evidence import Spectrum
 from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
-from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows, Spectrum
+from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows
 from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
 from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors

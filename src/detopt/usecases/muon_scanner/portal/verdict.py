@@ -34,7 +34,7 @@ from detopt.usecases.muon_scanner.portal.score import PortalRows
 from detopt.usecases.muon_scanner.portal.source import CLEAN
 
 BANDWIDTH = 0.5  # of the soft decision, in units of the score: scores of blocks spread by 1.3
-LEVEL_FACTOR = 9.5  # level of the alarm over the size of excesses in harmless cargo, at 5 %
+LEVEL_FACTOR, LEVEL_POWER = 8.75, 0.84  # of the level in the size of excesses, at 5 %
 GUMBEL_SCALE = 0.2  # of the scores of harmless cargo: the level at other rates
 PRIOR_SLOPE = 2.0  # of the efficiency in ln(mass); what two scans of each outcome would weigh
 PRIOR_WEIGHT = 1.0
@@ -103,7 +103,8 @@ def predicted_level(noise: Float[Tensor, " n"], rate: float) -> Float[Tensor, ""
     if not len(noise):
         return noise.new_tensor(math.inf)
     shift = math.log(math.log1p(-0.05) / math.log1p(-rate))
-    return (LEVEL_FACTOR * noise.mean().exp()).asinh() + GUMBEL_SCALE * shift
+    size = (LEVEL_POWER * noise.mean()).exp()
+    return (LEVEL_FACTOR * size).asinh() + GUMBEL_SCALE * shift
 
 
 def half_mass(mass: Float[Tensor, " n"], found: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -187,7 +188,7 @@ class PredictedPortal(Objective[PortalRows]):
     by degrees by the excess :math:`x` at its true place:
 
     .. math::
-        \tau = \mathrm{asinh}\left(k\, e^{\langle \ln \langle Z^4 \rangle^{1/4} \rangle}\right),
+        \tau = \mathrm{asinh}\left(k\, e^{a \langle \ln \langle Z^4 \rangle^{1/4} \rangle}\right),
         \qquad P = \Phi\!\left(\frac{x - \tau}{h}\right).
 
     Args:
@@ -195,12 +196,12 @@ class PredictedPortal(Objective[PortalRows]):
         budget: Makes cost and penalty.
 
     Note:
-        The factor k, 9.5 at 5 % false alarms, stands for the tail of the excesses of harmless cargo
-        and is taken to be the same for all designs: evenly spread and optimized ones have 8.6 to
-        10.3, scintillators in pairs 11.5. At other rates the level moves as that of a Gumbel
-        distribution. Without harmless scans, as
-        in some resamples of few, the level is infinite and everything is missed. The final
-        verdict, `PortalJudge`, knows nothing of it.
+        At 5 % false alarms k = 8.75 and a = 0.84, which describe the levels of twenty portals,
+        human and random ones with 2,400 scans each, within 4 %. Where hardly any muon is measured
+        the level stays above 1.64, the score of a cargo without excesses; the prediction does not
+        know this. At other rates the level moves as that of a Gumbel distribution. Without
+        harmless scans, as in some resamples of few, it is infinite and everything is missed. The
+        final verdict, `PortalJudge`, knows nothing of it.
     """
 
     def __init__(self, goal: PortalGoal, budget: Budget) -> None:
