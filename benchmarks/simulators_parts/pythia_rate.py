@@ -1,8 +1,9 @@
 """Event rate of the Pythia source beside that of the generator alone, in one process.
 
 The generator alone makes events that nobody sees (`next`), or hands them over as arrays by its
-own fastest way (`nextBatch`). The source has one process or two, and the machine two cores. The
-CPU time of all processes stands beside the rate by the clock.
+own fastest way (`nextBatch`), the same events as the source, from the same seeds. The source has
+one process or, as by default where there are two cores, two; the generator alone has one. The CPU
+time of all processes stands beside the rate by the clock.
 """
 
 import os
@@ -14,13 +15,13 @@ from typing import Any
 
 import torch
 
-from detopt.simulators.sources import Pythia
-from detopt.simulators.sources.generator import BLOCK, SEEDS
+from detopt.simulators.sources import Pythia, generator
 from tables import Row
 
 LEAST = 0.9  # of the generator's own rate
 WORKERS = (1, 2)
-ALONE_BLOCKS = {"next": 0, "nextBatch": BLOCK}  # events at a time
+ALONE_BLOCKS = {"next": 0, "nextBatch": 500}  # events at a time; with more it is no faster
+TURNS = 12  # in each the generator alone and the sources in a row
 END = 0.2  # s, until copies of a process have ended and their CPU time is known
 TICKS = os.sysconf("SC_CLK_TCK")
 PROCESSES = {  # events, events of a stretch, settings
@@ -60,7 +61,7 @@ for request in sys.stdin:
 def run(quick: bool) -> list[dict[str, Any]]:
     """Least time of several turns, in each the generator alone and the sources in a row."""
     return [
-        _turns(name, n // 5 if quick else n, stretch, settings, 2 if quick else 8)
+        _turns(name, n // 5 if quick else n, stretch, settings, 2 if quick else TURNS)
         for name, (n, stretch, settings) in PROCESSES.items()
     ]
 
@@ -74,10 +75,10 @@ def _rows(one: dict[str, Any], workers: str) -> list[Row]:
     (alone, alone_cpu), (batch, batch_cpu) = (one["alone"][name] for name in ALONE_BLOCKS)
     clock, cpu = one["sources"][workers]
     n = one["n"]
-    what = (
-        f"Pythia source, {one['name']}, {n} events with {one['size']:.0f} final particles, "
-        f"{workers} {'process' if workers == '1' else 'processes'}"
-    )
+    how = "1 process" if workers == "1" else f"{workers} processes"
+    if int(workers) == generator.WORKERS:
+        how += " (the default where there are as many cores)"
+    what = f"Pythia source, {one['name']}, {n} events with {one['size']:.0f} final particles, {how}"
     return [
         (
             f"{what}: rate by the clock beside that of `next` alone, least of {one['turns']} turns",
@@ -113,7 +114,7 @@ def _turns(name: str, n: int, stretch: int, settings: list[str], turns: int) -> 
     for turn in range(turns):
         for what in list(found)[:: 1 if turn % 2 else -1]:
             if what in alone:
-                found[what].append(alone[what].make(n))
+                found[what].append(alone[what].make(n, stretch))
                 continue
             source, before, start = sources[what], _cpu(sources[what]), time.perf_counter()
             events = source(n, _generator(), torch.float64)
@@ -145,13 +146,17 @@ class _Alone:
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def make(self, n: int) -> tuple[float, float]:
-        """Seconds by the clock and of CPU for as many events."""
+    def make(self, n: int, stretch: int) -> tuple[float, float]:
+        """Seconds by the clock and of CPU for the events that a source makes."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{int(_seed())} {n}\n")
-        self._process.stdin.flush()
-        clock, cpu = map(float, self._process.stdout.readline().split())
+        rng, clock, cpu = _generator(), 0.0, 0.0
+        for first in range(0, n, stretch):
+            seed = int(torch.randint(1, generator.SEEDS + 1, (), generator=rng))
+            self._process.stdin.write(f"{seed} {min(stretch, n - first)}\n")
+            self._process.stdin.flush()
+            one, used = map(float, self._process.stdout.readline().split())
+            clock, cpu = clock + one, cpu + used
         return clock, cpu
 
     def close(self) -> None:
@@ -164,11 +169,6 @@ class _Alone:
 def _generator() -> torch.Generator:
     """The same events in all turns."""
     return torch.Generator().manual_seed(1)
-
-
-def _seed() -> torch.Tensor:
-    """Seed of the first events of the source."""
-    return torch.randint(1, SEEDS + 1, (), generator=_generator())
 
 
 def _least(pairs: list[tuple[float, float]]) -> tuple[float, float]:

@@ -1,7 +1,10 @@
 """Events of Pythia 8 from a process of its own: physics, seeds, and faults."""
 
 import importlib.util
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +17,7 @@ from detopt.errors import (
 )
 from detopt.simulators.files import Limits
 from detopt.simulators.sources import Pythia
+from detopt.simulators.sources.generator import SEEDS
 
 SETTINGS = [
     "! electrons and positrons at the Z",
@@ -25,6 +29,27 @@ SETTINGS = [
     "23:onMode = off",
     "23:onIfAny = 13",
 ]
+
+ALONE = """
+import sys, numpy, pythia8mc
+out, seed, n, final, *settings = sys.argv[1:]
+pythia = pythia8mc.Pythia("", False)
+for line in ["Print:quiet = on", "Random:setSeed = on", "Random:seed = 1", *settings]:
+    pythia.readString(line)
+pythia.init()
+pythia.rndm.init(int(seed))
+numbers, vectors, weights = [], [], []
+for i in range(int(n)):
+    assert pythia.next()
+    weights.append(pythia.infoPython().weight())
+    for one in list(pythia.event.particles())[1:]:
+        if one.status() > 0 or final == "False":
+            vertex = one.vProd()
+            numbers.append([one.id(), one.status() > 0, i])
+            vectors.append([one.e(), one.px(), one.py(), one.pz()])
+            vectors[-1] += [vertex.e(), vertex.px(), vertex.py(), vertex.pz()]
+numpy.savez(out, numbers=numbers, vectors=vectors, weights=weights)
+"""
 
 needs_pythia = pytest.mark.skipif(
     importlib.util.find_spec("pythia8mc") is None, reason="pythia8mc is not installed"
@@ -67,6 +92,36 @@ def test_the_seed_alone_decides(pythia):
     )
     fresh = Pythia(SETTINGS, block=4)(10, seeded(1), torch.float64)
     torch.testing.assert_close(first.momentum, fresh.momentum, rtol=0, atol=0)
+
+
+@needs_pythia
+@pytest.mark.parametrize("final_only", [True, False])
+def test_events_are_those_of_pythia_alone(tmp_path, final_only):
+    settings = ["Beams:eCM = 200.", "HardQCD:all = on", "PartonLevel:MPI = off"]
+    settings += ["PhaseSpace:pTHatMin = 10.", "PhaseSpace:bias2Selection = on"]
+    seed = int(torch.randint(1, SEEDS + 1, (), generator=seeded(7)))
+    words = [str(tmp_path / "alone.npz"), str(seed), "5", str(final_only), *settings]
+    subprocess.run([sys.executable, "-c", ALONE, *words], check=True)
+    alone = {name: torch.as_tensor(one) for name, one in np.load(words[0]).items()}
+    source = Pythia(settings, final_only=final_only, block=2)
+    events = source(5, seeded(7), torch.float64)
+    source.close()
+    numbers = torch.stack([events.pdg, (events.status == 1).long(), events.event], dim=1)
+    torch.testing.assert_close(numbers, alone["numbers"], rtol=0, atol=0)
+    torch.testing.assert_close(events.momentum, alone["vectors"][:, :4], rtol=0, atol=0)
+    vertex = alone["vectors"][:, 4:] / 1e3  # mm
+    vertex[:, 0] /= 299_792_458.0
+    torch.testing.assert_close(events.vertex, vertex, rtol=1e-15, atol=0)
+    torch.testing.assert_close(events.weight, alone["weights"], rtol=0, atol=0)
+    assert len(set(events.weight.tolist())) == 5
+
+
+@needs_pythia
+def test_awkward_is_not_needed(pythia, interpreter_without):
+    source = Pythia(SETTINGS, python=interpreter_without("awkward"))
+    events = source(3, seeded(1), torch.float64)
+    source.close()
+    torch.testing.assert_close(events.momentum, pythia(3, seeded(1), torch.float64).momentum)
 
 
 @needs_pythia

@@ -36,7 +36,8 @@ class Chromo(Generator):
         python: Interpreter with the package `chromo`; by default this one.
         final_only: Whether particles that leave the events are kept alone.
         limits: Time of a call and memory of each process.
-        n_workers: Processes that make stretches at the same time.
+        n_workers: Processes that make stretches at the same time; by default two, or one where
+            there is one core. A draw of one stretch has one.
         stretch: Events in a row that share a seed and a process; other stretches are other events.
 
     Raises:
@@ -64,7 +65,7 @@ class Chromo(Generator):
         python: str | Path = sys.executable,
         final_only: bool = True,
         limits: Limits | None = None,
-        n_workers: int = 1,
+        n_workers: int | None = None,
         stretch: int = STRETCH,
     ) -> None:
         if not (energy > 0 and math.isfinite(energy)):

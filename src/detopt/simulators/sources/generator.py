@@ -2,7 +2,9 @@
 
 __all__ = ["BLOCK", "SEEDS", "STRETCH", "Generator"]
 
+import os
 import queue
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,9 @@ from detopt.simulators.files import Limits
 from detopt.simulators.sources.generator_process import GeneratorProcess, Program
 from detopt.simulators.sources.particles import FINAL, Particles
 
-BLOCK = 500  # events; handing over a block costs some 2 ms beside what each event costs
-STRETCH = 2000  # events; each stretch costs some 5 ms for a copy of the process
+BLOCK = 200  # events; larger ones need memory that is new to the process, smaller ones cost calls
+STRETCH = 2000  # events; each stretch costs some 3 ms for a copy of the process
+WORKERS = 2  # processes, where there are as many cores
 SEEDS = 900_000_000  # the largest seed that Pythia takes
 DECAYED, BEAM = 2, 4  # statuses as in HepMC
 BEAM_CODE = 12  # minus this is the status of a beam particle in an answer
@@ -36,7 +39,8 @@ class Generator(Source[Particles]):
         final_only: Whether particles that leave the events are kept alone.
         block: Events handed over at a time.
         limits: Time of a call and memory of each process.
-        n_workers: Processes that make stretches at the same time.
+        n_workers: Processes that make stretches at the same time; by default two, or one where
+            there is one core.
         stretch: Events in a row that share a seed and a process.
 
     Raises:
@@ -52,10 +56,11 @@ class Generator(Source[Particles]):
         final_only: bool,
         block: int,
         limits: Limits | None,
-        n_workers: int,
+        n_workers: int | None,
         stretch: int,
     ) -> None:
         super().__init__()
+        n_workers = min(WORKERS, _cores()) if n_workers is None else n_workers
         for name, value in (("block", block), ("n_workers", n_workers), ("stretch", stretch)):
             if value < 1:
                 raise DomainError(f"`{name}` must be > 0, got {value}.")
@@ -111,11 +116,23 @@ class Generator(Source[Particles]):
             return [block for blocks in threads.map(run, stretches) for block in blocks]
 
 
+def _cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _particles(blocks: Sequence[dict[str, Any]]) -> Particles:
-    whole = {name: np.concatenate([one[name] for one in blocks]) for name in blocks[0]}
-    code = whole["status"]
+    names = ("pdg", "status", "size", "weight")
+    pdg, code, size, weight = (np.concatenate([one[name] for one in blocks]) for name in names)
     status = np.where(code > 0, FINAL, np.where(code == -BEAM_CODE, BEAM, DECAYED))
-    event = np.repeat(np.arange(len(whole["size"])), whole["size"])
-    return Particles.of(
-        whole["pdg"], status, whole["momentum"], whole["vertex"], event, whole["weight"]
-    )
+    event = np.repeat(np.arange(len(size)), size)
+    momentum, vertex = (_rows([one[name] for one in blocks]) for name in ("momentum", "vertex"))
+    return Particles.of(pdg, status, momentum, vertex, event, weight)
+
+
+def _rows(vectors: Sequence[Any]) -> Any:
+    """Four-vectors one a row, of those that are one a column."""
+    rows = np.empty((sum(one.shape[1] for one in vectors), 4))
+    np.concatenate([one.T for one in vectors], out=rows)
+    return rows

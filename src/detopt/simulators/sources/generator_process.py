@@ -4,8 +4,8 @@ __all__ = ["GeneratorProcess", "Program"]
 
 import contextlib
 import fcntl
-import io
 import json
+import math
 import os
 import select
 import shutil
@@ -31,7 +31,7 @@ from detopt.simulators.process import GIGABYTE, WITH_LIMIT
 
 WORKER = Path(__file__).with_name("generator_worker.py")
 HEADER = 9  # bytes before a frame: letter and length
-READ = 1 << 20  # bytes
+PIPE = 1 << 20  # bytes that the process may be ahead
 COLUMNS = ("pdg", "status", "momentum", "vertex", "size", "weight")  # of a block
 
 
@@ -146,7 +146,7 @@ class GeneratorProcess:
         self._folder = tempfile.TemporaryDirectory(prefix=f"detopt-{self.program.key}-")
         self._answers, child = os.pipe()
         with contextlib.suppress(AttributeError, OSError):  # Linux alone can make a pipe larger
-            fcntl.fcntl(child, fcntl.F_SETPIPE_SZ, READ)
+            fcntl.fcntl(child, fcntl.F_SETPIPE_SZ, PIPE)
         words = [self.python, str(WORKER), str(child)]
         if self.limits.memory is not None:
             size = str(int(self.limits.memory * GIGABYTE))
@@ -178,30 +178,31 @@ class GeneratorProcess:
     def _frame(self, end: float) -> dict[str, Any] | None:
         """The next block, or None at the end of an answer."""
         header = self._read(HEADER, end)
-        letter, payload = header[:1], self._read(int.from_bytes(header[1:], "little"), end)
+        size = int.from_bytes(header[1:], "little")
+        letter, payload = bytes(header[:1]), self._read(size, end)
         if letter == b"B":
-            file = io.BytesIO(payload)
-            return {name: np.load(file, allow_pickle=False) for name in COLUMNS}
+            return _arrays(payload)
         if letter == b"F":
             raise self._failure(json.loads(payload))
         if letter not in (b"R", b"E"):
             raise SimulationError(f"The answer has an unknown part {letter!r}.")
         return None
 
-    def _read(self, size: int, end: float) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
+    def _read(self, size: int, end: float) -> bytearray:
+        whole = bytearray(size)
+        rest = memoryview(whole)
+        while rest:
             left = max(0.0, end - time.monotonic())
             wait = None if left == float("inf") else left
             if not select.select([self._answers], [], [], wait)[0]:
                 raise SimulationError(
                     f"{self.program.name} took longer than {self.limits.timeout:g} s."
                 )
-            more = os.read(self._answers, min(READ, size - len(parts)))
-            if not more:
+            n_read = os.readv(self._answers, [rest])
+            if n_read == 0:
                 raise SimulationError(f"The process of {self.program.name} ended.")
-            parts += more
-        return bytes(parts)
+            rest = rest[n_read:]
+        return whole
 
     def _explain(self, error: Exception, seed: int, made: int) -> str:
         message = f"{str(error).rstrip('.')}, with seed {seed} behind event {made}."
@@ -217,3 +218,13 @@ class GeneratorProcess:
                 f"{said['message']}. Install with `pip install detopt[{self.program.key}]`."
             )
         return SimulationError(said["message"])
+
+
+def _arrays(payload: bytearray) -> dict[str, Any]:
+    """The arrays that lie behind a line which describes them."""
+    at = payload.index(b"\n") + 1
+    arrays = {}
+    for name, kind, shape in json.loads(payload[:at]):
+        arrays[name] = np.frombuffer(payload, kind, math.prod(shape), at).reshape(shape)
+        at += arrays[name].nbytes
+    return {name: arrays[name] for name in COLUMNS}

@@ -6,17 +6,19 @@ The first request is a line of JSON with `program`, "pythia" or "chromo", `setti
 `final`, whether particles that leave the events are wanted alone. Each further one has `seed`,
 `n_events` and `block`. To the file descriptor ANSWERS go frames: one letter, the length in 8 bytes
 (little endian), and that many bytes. `R` (ready) and `E` (end of a request) are empty, `B` is a
-block of events in the npy form of NumPy, `F` a JSON mapping that says what failed.
+block of events: a line of JSON with name, type and shape of each array, and the arrays. `F` is a
+JSON mapping that says what failed.
 
 Each request is answered by a copy (fork) of the initialized process, so that events depend on
 settings, seed and number in the request alone.
 """
 
+import functools
 import importlib
-import io
 import json
 import os
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,14 +27,24 @@ import numpy as np
 
 MM_PER_M, SPEED_OF_LIGHT = 1e3, 299_792_458.0
 BEAM_CODE = 12  # minus this is the status of a beam particle, as of Pythia's
+FAILURES = 100  # of Pythia's events in a row
+KINDS = {"i32": np.int32, "i64": np.int64}  # of indices, in the words of awkward
 
 
-def send(answers: int, letter: bytes, payload: bytes | memoryview = b"") -> None:
+def send(answers: int, letter: bytes, *parts: Any) -> None:
     """Write a frame."""
-    for part in (letter + len(payload).to_bytes(8, "little"), payload):
-        view = memoryview(part)
+    views = [memoryview(part) for part in parts]
+    size = sum(view.nbytes for view in views)
+    for view in (memoryview(letter + size.to_bytes(8, "little")), *views):
         while view:
             view = view[os.write(answers, view) :]
+
+
+def send_block(answers: int, arrays: dict[str, Any]) -> None:
+    """Write a frame with arrays, as they lie in memory."""
+    about = [(name, one.dtype.str, one.shape) for name, one in arrays.items()]
+    flat = [one.ravel().view(np.uint8) for one in arrays.values()]
+    send(answers, b"B", f"{json.dumps(about)}\n".encode(), *flat)
 
 
 def fail(answers: int, kind: str, message: str) -> NoReturn:
@@ -50,9 +62,23 @@ def packages(answers: int, *names: str) -> list[Any]:
         fail(answers, "missing", f"{sys.executable}: {error}")
 
 
+class Awkward(types.ModuleType):
+    """Stands for the package `awkward`, of which Pythia calls one function.
+
+    The package would make an array of each batch, which takes it some 2 ms, and its memory would be
+    copied with the process. Here the buffers stay as they are.
+    """
+
+    @staticmethod
+    def from_buffers(form: str, length: int, buffers: dict[str, Any]) -> Any:
+        """What Pythia hands over: form of the array in JSON, number of events, bytes by name."""
+        return form, length, buffers
+
+
 def make_pythia(settings: list[str], answers: int) -> Any:
     """Pythia with its settings, initialized."""
-    pythia8mc, _ = packages(answers, "pythia8mc", "awkward")  # the form of what it hands over
+    sys.modules["awkward"] = Awkward("awkward")
+    (pythia8mc,) = packages(answers, "pythia8mc")
     pythia = pythia8mc.Pythia("", False)
     for line in ["Print:quiet = on", *settings, "Random:setSeed = on", "Random:seed = 1"]:
         if not pythia.readString(line):
@@ -62,60 +88,62 @@ def make_pythia(settings: list[str], answers: int) -> Any:
     return pythia
 
 
-def columns(batch: Any, final: bool) -> dict[str, Any]:
-    """Arrays of a batch of events.
+read_form = functools.cache(json.loads)  # that of all batches is the same
 
-    They are taken from the buffers of the batch: operations of awkward would copy the columns that
-    nobody wants, which costs as much as making small events.
-    """
-    particles = batch.layout.content("prt")
-    edges, rows = np.asarray(particles.offsets.data), particles.content
 
-    def number(record: Any, name: str) -> Any:
-        return record.content(name).data
+def columns(form: str, buffers: dict[str, Any], final: bool) -> dict[str, Any]:
+    """Arrays of a batch of events; four-vectors have a row for each component."""
 
-    status = number(rows, "status")
+    def numbers(node: dict[str, Any], part: str = "data") -> Any:
+        kind = node["primitive"] if part == "data" else KINDS[node[part]]
+        return buffers[f"{node['form_key']}-{part}"].view(kind)
+
+    events = read_form(form)["contents"]
+    edges, particle = numbers(events["prt"], "offsets"), events["prt"]["content"]["contents"]
+    status = numbers(particle["status"])
     wanted = status > 0 if final else np.ones(len(status), dtype=bool)
     if not final:
         wanted[edges[:-1]] = False  # the first is the sum
-    index = np.flatnonzero(wanted[: edges[-1]])
-    four, start = rows.content("p"), rows.content("vProd")
-    momentum, vertex = np.empty((len(index), 4)), np.zeros((len(index), 4))
-    where = np.asarray(start.index.data)[index]  # negative for those that start at the origin
-    has, where = where >= 0, where[where >= 0]
-    for column, name in enumerate(("e", "px", "py", "pz")):
-        momentum[:, column] = number(four, name)[index]
-        vertex[has, column] = number(start.content, name)[where] / MM_PER_M
-    vertex[:, 0] /= SPEED_OF_LIGHT
-    weights = batch.layout.content("info").content("weights")
+    index = np.flatnonzero(wanted)
+    momentum, vertex = np.empty((4, len(index))), np.zeros((4, len(index)))
+    where = numbers(particle["vProd"], "index")[index]
+    has = where >= 0  # the others start at the origin
+    where = where[has]
+    four, start = particle["p"]["contents"], particle["vProd"]["content"]["contents"]
+    for row, name in enumerate(("e", "px", "py", "pz")):
+        momentum[row] = numbers(four[name])[index]
+        vertex[row, has] = numbers(start[name])[where]
+    weights = events["info"]["contents"]["weights"]
     return {
-        "pdg": number(rows, "id")[index],
+        "pdg": numbers(particle["id"])[index],
         "status": status[index],
         "momentum": momentum,
-        "vertex": vertex,
+        "vertex": in_meters(vertex),
         "size": np.diff(np.searchsorted(index, edges)),
-        "weight": weights.content.data[np.asarray(weights.offsets.data)[:-1]],
+        "weight": numbers(weights["content"])[numbers(weights, "offsets")[:-1]],
     }
 
 
-def pack(arrays: dict[str, Any]) -> memoryview:
-    """Arrays one behind the other in the form of NumPy, in the order of `columns`."""
-    file = io.BytesIO()
-    for one in arrays.values():
-        np.save(file, one, allow_pickle=False)
-    return file.getbuffer()
+def in_meters(vertex: Any) -> Any:
+    """Times [s] and places [m], of those in mm."""
+    vertex = vertex / MM_PER_M
+    vertex[0] /= SPEED_OF_LIGHT
+    return vertex
 
 
 def pythia_blocks(pythia: Any, request: dict[str, int], final: bool) -> Iterator[dict[str, Any]]:
     """The events of a request."""
     pythia.rndm.init(request["seed"])
-    left = request["n_events"]
+    left, failures = request["n_events"], 0
     while left > 0:
-        batch = pythia.nextBatch(min(left, request["block"]), "skip")
-        if len(batch) == 0:
-            raise RuntimeError("Pythia gave up: no event of a block succeeded.")
-        left -= len(batch)
-        yield columns(batch, final)
+        tries = min(left, request["block"])
+        form, made, buffers = pythia.nextBatch(tries, "skip")
+        failures = 0 if made else failures + tries
+        if failures >= FAILURES:
+            raise RuntimeError(f"Pythia gave up: {failures} events in a row failed.")
+        if made:
+            left -= made
+            yield columns(form, buffers, final)
 
 
 def make_chromo(settings: dict[str, Any], answers: int) -> Any:
@@ -152,17 +180,18 @@ def chromo_blocks(made: Any, request: dict[str, int], final: bool) -> Iterator[d
     for event in chromo_events(model, collisions, rng.multinomial(request["n_events"], shares)):
         one = event.final_state() if final else event
         status = np.where(one.status == 1, 1, np.where(one.status == 4, -BEAM_CODE, -1))
-        momentum = np.stack([one.en, one.px, one.py, one.pz], axis=1)
-        vertex = np.stack([one.vt, one.vx, one.vy, one.vz], axis=1) / MM_PER_M
+        momentum = np.stack([one.en, one.px, one.py, one.pz])
+        vertex = np.stack([one.vt, one.vx, one.vy, one.vz])
         found.append((np.array(one.pid), status, momentum, vertex))
     found = [found[i] for i in rng.permutation(len(found))]
-    pdg, status, momentum, vertex = (np.concatenate(part) for part in zip(*found, strict=True))
-    vertex[:, 0] /= SPEED_OF_LIGHT
+    pdg, status, momentum, vertex = (
+        np.concatenate(part, axis=-1) for part in zip(*found, strict=True)
+    )
     yield {
         "pdg": pdg,
         "status": status,
         "momentum": momentum,
-        "vertex": vertex,
+        "vertex": in_meters(vertex),
         "size": np.array([len(one[0]) for one in found]),
         "weight": np.ones(len(found)),
     }
@@ -196,7 +225,7 @@ def main(answers: int) -> None:
         if child == 0:
             try:
                 for block in blocks(generator, request, first["final"]):
-                    send(answers, b"B", pack(block))
+                    send_block(answers, block)
                 send(answers, b"E")
             except BaseException as error:
                 fail(answers, "event", repr(error))

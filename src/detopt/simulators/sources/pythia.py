@@ -14,7 +14,7 @@ from detopt.simulators.files import Limits
 from detopt.simulators.sources.generator import BLOCK, STRETCH, Generator
 from detopt.simulators.sources.generator_process import Program
 
-PROGRAM = Program("pythia", "Pythia", "`pythia8mc` and `awkward`")
+PROGRAM = Program("pythia", "Pythia", "`pythia8mc`")
 
 
 class Pythia(Generator):
@@ -22,11 +22,12 @@ class Pythia(Generator):
 
     Args:
         settings: Lines such as `Beams:eCM = 13000.`, or a file with such lines.
-        python: Interpreter with the packages `pythia8mc` and `awkward`; by default this one.
+        python: Interpreter with the package `pythia8mc`; by default this one.
         final_only: Whether particles that leave the events are kept alone.
         block: Events handed over at a time.
         limits: Time of a call and memory of each process.
-        n_workers: Processes that make stretches at the same time.
+        n_workers: Processes that make stretches at the same time; by default two, or one where
+            there is one core. A draw of one stretch has one.
         stretch: Events in a row that share a seed and a process; other stretches are other events.
 
     Raises:
@@ -50,7 +51,7 @@ class Pythia(Generator):
         final_only: bool = True,
         block: int = BLOCK,
         limits: Limits | None = None,
-        n_workers: int = 1,
+        n_workers: int | None = None,
         stretch: int = STRETCH,
     ) -> None:
         super().__init__(
