@@ -1,6 +1,6 @@
 """How cells share the energy of a shower with fitted coefficients: see `tuned_showers`."""
 
-__all__ = ["CENTRE", "back_loss", "cell_response", "cell_weight", "least_share"]
+__all__ = ["CENTRE", "back_loss", "cell_response", "cell_weight", "layer_weight", "least_share"]
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from detopt.physics.shower_stacks import TRANSITION, Stack, sum_cells
 
 CENTRE = 5.0  # of ln y, from where coefficients count
 LARGE_NUMBER = 80.0  # one unit of a difference of atomic numbers
-THINNEST = 0.01  # radiation lengths, of the passive layer of a cell
+MEV = 1e-3  # GeV
 LIGHTEST = 1e-3  # difference of atomic numbers; the fit knows no heavier active layers
 
 
@@ -24,22 +24,38 @@ def cell_response(
     logarithm: Float[Tensor, "*#batch one"],
     coefficients: Sequence[Values],
 ) -> Float[Tensor, "*batch layers"]:
-    """Response of active layers over that to a minimum ionizing particle.
+    """Signal of active layers over that of passive ones, as of a minimum ionizing particle.
 
     Args:
         stack: The layers.
         age: Depth of each layer over that of the maximum of the shower.
         logarithm: Of the energy over the critical one.
-        coefficients: Nine; `expected_layer_energies` has the formula.
+        coefficients: Ten; `expected_layer_energies` has the formula.
     """
     if not stack.is_sampling:
         return torch.ones_like(age)
-    r, depth, above = coefficients, _passive_depth(stack), logarithm - CENTRE
+    r, above = coefficients, logarithm - CENTRE
     difference = _number_difference(stack) / LARGE_NUMBER
-    lack = LARGE_NUMBER * difference ** r[6] * depth ** r[3] * torch.exp(r[7] * above)
+    lack = LARGE_NUMBER * difference ** r[4] * torch.exp(r[5] * above)
     behind = 1 / (1 + TRANSITION * r[1] * lack)
-    late = behind * torch.exp(-difference * (r[5] * age + r[8] * (age - 1) * above))
-    return late + (r[0] * depth ** r[4] - behind) * torch.exp(-r[2] * age)
+    grown = age.square() / (age.square() + r[9] ** 2)
+    late = behind * torch.exp(-difference * (r[3] + r[6] * above) * grown)
+    thin = late + (r[0] - behind) * torch.exp(-r[2] * age)
+    return thin * (1 + _active_loss(stack) / r[8]) ** -r[7]
+
+
+def layer_weight(
+    stack: Stack, response: Float[Tensor, "*batch layers"]
+) -> Float[Tensor, "*batch layers"]:
+    """Signal of each layer per radiation length: its ionization, times the response if active.
+
+    Args:
+        stack: The layers.
+        response: See `cell_response`; that of passive layers does not count.
+    """
+    ionization = stack.column("minimum_ionization") * stack.column("density")
+    ionization = ionization * stack.column("radiation_length")
+    return torch.where(stack.sampling_mask, response, torch.ones_like(response)) * ionization
 
 
 def cell_weight(
@@ -99,7 +115,6 @@ def _number_difference(stack: Stack) -> Float[Tensor, "*designs layers"]:
     return difference.clamp(min=LIGHTEST)
 
 
-def _passive_depth(stack: Stack) -> Float[Tensor, "*designs layers"]:
-    """Radiation lengths of the passive layers of the cell of each layer; 1 outside of cells."""
-    depth = sum_cells(stack, torch.where(stack.active_mask, 0.0, stack.depth))
-    return torch.where(stack.sampling_mask, depth.clamp(min=THINNEST), torch.ones_like(depth))
+def _active_loss(stack: Stack) -> Float[Tensor, "*designs layers"]:
+    """What a minimum ionizing particle loses in the active layers of each cell [MeV]."""
+    return sum_cells(stack, torch.where(stack.active_mask, stack.ionization, 0.0)) / MEV

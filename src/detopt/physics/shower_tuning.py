@@ -36,6 +36,7 @@ MEAN_FLOOR, WIDTH_FLOOR, LAYER_FLOOR = 0.015, 0.03, 0.2  # relative: no fit is b
 LAYER_WEIGHT = 0.25  # of the widths of single layers
 FAR = 4.0  # standard deviations, from where a deviation counts linearly
 TRIMMED = 0.01  # of the showers: the farthest, such as those with a photonuclear reaction
+TRIMMED_WIDTH = 0.96164  # standard deviation of a normal distribution without them
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,8 @@ class LayerSample:
         visible = deposit[:, self.stack.active_mask].sum(1)
         distance = (visible - visible.median()).abs()
         kept = visible[distance.argsort()[: len(visible) - int(TRIMMED * len(visible))]]
-        return ShowerMoments(
-            deposit.mean(0), deposit.var(0), visible.mean(), kept.std() / kept.mean()
-        )
+        width = kept.std() / TRIMMED_WIDTH
+        return ShowerMoments(deposit.mean(0), deposit.var(0), visible.mean(), width / kept.mean())
 
     def counted(self, least: float = LEAST_SHARE) -> Bool[Tensor, " layers"]:
         """Which layers hold more than a share of the energy, or active ones of the visible one."""

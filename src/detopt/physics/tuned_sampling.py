@@ -32,38 +32,36 @@ N_WAVES = 32  # of the Brownian bridge
 
 @dataclass(frozen=True)
 class SamplingNoise:
-    """Fluctuations of the visible energy of layers at given shapes, relative and squared.
+    """Fluctuations of the visible energy of layers at given shapes, as log-normal factors.
 
     Attributes:
         seen: Number of each layer that shares its cell with a passive one and is read out.
-        intrinsic: Of the tracks that cross a layer, independent from layer to layer.
-        local: Factor of the Brownian bridge, see `sampling_noise`.
-        lower: Share of the energy in front of the window of each layer.
-        upper: The same behind it.
+        alone: Relative variance of each layer that is independent of the others.
+        waves: What the waves of the Brownian bridge add, relative and for unit normals, see
+            `sampling_noise`.
     """
 
     seen: Int[Tensor, " seen"]
-    intrinsic: Float[Tensor, "*batch seen"]
-    local: Float[Tensor, "*batch #seen"]
-    lower: Float[Tensor, "*batch seen"]
-    upper: Float[Tensor, "*batch seen"]
+    alone: Float[Tensor, "*batch seen"]
+    waves: Float[Tensor, "*batch seen waves"]
 
     @property
     def variance(self) -> Float[Tensor, "*batch seen"]:
         """Relative variance of each layer."""
-        width = self.upper - self.lower
-        return self.intrinsic + self.local * (1 - width) / width
+        return self.alone + self.waves.square().sum(-1)
+
+    @property
+    def scale(self) -> Float[Tensor, "*batch seen"]:
+        r"""Factor :math:`\sqrt{\ln(1 + v)/v}` from relative errors to those of the logarithm."""
+        variance = self.variance
+        return (torch.log1p(variance) / variance).sqrt()
 
     @property
     def covariance(self) -> Float[Tensor, "*batch seen seen"]:
-        """Relative covariance of all pairs of layers."""
-        ends = torch.stack([self.lower, self.upper], dim=-1)
-        one, other = ends[..., :, None, :, None], ends[..., None, :, None, :]
-        kernel = torch.minimum(one, other) - one * other
-        width = self.upper - self.lower
-        both = kernel[..., 1, 1] - kernel[..., 0, 1] - kernel[..., 1, 0] + kernel[..., 0, 0]
-        shared = self.local[..., None] * both / (width[..., :, None] * width[..., None, :])
-        return shared + torch.diag_embed(self.intrinsic)
+        r"""Relative covariance of all pairs of layers, :math:`e^{c} - 1` for that of logarithms."""
+        scale = self.scale
+        waves = scale[..., None] * self.waves
+        return torch.expm1(waves @ waves.mT + torch.diag_embed(scale.square() * self.alone))
 
 
 def sampling_noise(
@@ -86,7 +84,8 @@ def sampling_noise(
 
     where :math:`\delta` is the loss of a minimum ionizing particle in the layer [MeV] and energies
     are in MeV. So coarse stacks fluctuate more than fine ones, and layers close to each other see
-    the same fluctuation.
+    the same fluctuation. The bridge is a sum of waves :math:`\sqrt2 \sin(k \pi C)\, z_k/(k \pi)`;
+    what those beyond the 32nd add to a layer is independent from layer to layer.
 
     Args:
         stack: The layers.
@@ -111,10 +110,14 @@ def sampling_noise(
     lower, upper = (
         cumulative_share(stack, energy, shape, middle + sign * c[3], tuning) for sign in (-1, 1)
     )
+    upper = upper.maximum(lower + SHARE_FLOOR)
+    width = upper - lower
+    waves = (_bridge_waves(upper) - _bridge_waves(lower)) / width[..., None]
+    beyond = ((1 - width) / width - waves.square().sum(-1)).clamp(min=0.0)
     quantum = c[0] * MEV * (stack.ionization[..., seen] / MEV) ** c[1]
     intrinsic = quantum / deposit[..., seen].clamp(min=FLOOR)
     local = (c[2] * MEV / energy)[..., None]
-    return SamplingNoise(seen, intrinsic, local, lower, upper.maximum(lower + SHARE_FLOOR))
+    return SamplingNoise(seen, intrinsic + local * beyond, local.sqrt()[..., None] * waves)
 
 
 def sample_tuned_showers(
@@ -199,13 +202,11 @@ def _sampled(
     noise = sampling_noise(stack, energy, showers, deposit, tuning, start)
     n_seen = len(noise.seen)
     draws = _normals(energy, n_seen + N_WAVES, rng)
-    ends = torch.cat([noise.lower, noise.upper], dim=-1)
-    lower, upper = _bridge(ends, draws[..., n_seen:]).chunk(2, dim=-1)
-    shared = noise.local.sqrt() * (upper - lower) / (noise.upper - noise.lower)
-    together = noise.intrinsic.sqrt() * draws[..., :n_seen] + shared
-    variance = noise.variance
-    spread = torch.log1p(variance)
-    factor = torch.exp((spread / variance).sqrt() * together - spread / 2)
+    shared = (noise.waves * draws[..., None, n_seen:]).sum(-1)
+    scale = noise.scale
+    spread = scale.square() * noise.variance
+    together = noise.alone.sqrt() * draws[..., :n_seen] + shared
+    factor = torch.exp(scale * together - spread / 2)
     return deposit * torch.ones_like(deposit).index_copy(-1, noise.seen, factor)
 
 
@@ -214,11 +215,7 @@ def _normals(energy: Tensor, n: int, rng: Generator) -> Tensor:
     return torch.randn(shape, generator=rng, dtype=energy.dtype, device=rng.device)
 
 
-def _bridge(
-    share: Float[Tensor, "*batch layers"], draws: Float[Tensor, "*draw waves"]
-) -> Float[Tensor, "*batch layers"]:
-    r"""A Brownian bridge, :math:`\sum_k \sqrt2 \sin(k \pi u)\, z_k/(k \pi)`, cut off."""
+def _bridge_waves(share: Float[Tensor, "*batch seen"]) -> Float[Tensor, "*batch seen waves"]:
+    r"""The waves :math:`\sqrt2 \sin(k \pi u)/(k \pi)` whose sum is a Brownian bridge."""
     wave = math.pi * torch.arange(1, N_WAVES + 1, dtype=share.dtype, device=share.device)
-    return (torch.sin(share[..., None] * wave) * (math.sqrt(2) / wave * draws)[..., None, :]).sum(
-        -1
-    )
+    return torch.sin(share[..., None] * wave) * (math.sqrt(2) / wave)

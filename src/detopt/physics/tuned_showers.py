@@ -34,13 +34,13 @@ from detopt.physics._tuned_cells import (
     back_loss,
     cell_response,
     cell_weight,
+    layer_weight,
     least_share,
 )
 from detopt.physics.electromagnetic_showers import (
     LongitudinalShape,
     shape_fluctuations,
 )
-from detopt.physics.sampling_showers import visible_weight
 from detopt.physics.shower_containment import PhotonTail, contained_fraction
 from detopt.physics.shower_media import Medium
 from detopt.physics.shower_stacks import Stack, stack_medium, sum_cells
@@ -103,7 +103,8 @@ def tuned_shape(
     r"""Shape of single showers, from given unit normals.
 
     .. math::
-        T &= t_0 + t_1 \ln y + t_2/F_S + t_3 (1 - \hat e) + 10\, t_4/Z + t_5 (\ln y - 5)^2/10 \\
+        T &= t_0 + t_1 \ln y + t_2/F_S + t_3 (1 - \hat e) + 10\, t_4/Z + t_5 (\ln y - 5)^2/10
+            + 10\, t_6 (\ln y - 5)/Z \\
         \alpha &= a_0 + (a_1 + a_2/Z) \ln y + a_3/F_S + 10\, a_4/Z + a_5 (\ln y - 5)^2/10
             + a_6 (1 - \hat e)
 
@@ -139,7 +140,8 @@ def tuned_shape(
     above, light = logarithm - CENTRE, 10 / number
     curve = above.square() / 10
     t, a, s = tuning.maximum, tuning.alpha, tuning.spread
-    maximum = t[0] + t[1] * logarithm + t[2] * cell + t[3] * transition + t[4] * light
+    maximum = t[0] + t[1] * logarithm + t[2] * cell + t[3] * transition
+    maximum = maximum + (t[4] + t[6] * above) * light
     alpha = a[0] + (a[1] + a[2] / number) * logarithm + a[3] * cell + a[4] * light
     maximum = smooth_floor(maximum + t[5] * curve, 1.0, 0.5)
     alpha = smooth_floor(alpha + a[5] * curve + a[6] * transition, 1.2, 0.1)
@@ -165,18 +167,21 @@ def expected_layer_energies(
 
     What a cell holds by `cumulative_share` is multiplied by :math:`(l/\bar l)^{c_0}`, and all cells
     by one factor that keeps the sum: :math:`l` is the ionization of the cell per radiation length,
-    :math:`\bar l` its mean over a normal distribution of :math:`c_1` around (`cell`). It is shared
-    as in `deposit_in_layers`, with e/mip
+    :math:`\bar l` its mean over a normal distribution of :math:`c_1` around (`cell`). In a cell,
+    layers share it as they share the loss of a minimum ionizing particle, but active ones count
 
     .. math::
-        \hat e(\tau) &= \hat e_\infty e^{-\zeta (r_5 \tau + r_8 (\tau - 1)(\ln y - 5))}
-            + (r_0 x^{r_4} - \hat e_\infty)\, e^{-r_2 \tau} \\
-        1/\hat e_\infty &= 1 + 0.007 \cdot 80\, r_1\, \zeta^{r_6} x^{r_3} e^{r_7 (\ln y - 5)}
+        \hat e(\tau) &= \left[\hat e_\infty e^{-\zeta g (r_3 + r_6 (\ln y - 5))}
+            + (r_0 - \hat e_\infty)\, e^{-r_2 \tau}\right] (1 + \delta/r_8)^{-r_7} \\
+        1/\hat e_\infty &= 1 + 0.007 \cdot 80\, r_1\, \zeta^{r_4} e^{r_5 (\ln y - 5)}, \qquad
+            g = \frac{\tau^2}{\tau^2 + r_9^2}
 
-    where :math:`\tau = t/T`, :math:`x` are the radiation lengths of the cell's passive layers and
-    :math:`80 \zeta` is the difference of atomic numbers between them and the active ones. Active
-    layers see less by the share :math:`d_0 e^{-z/d_1}` (`edge`), because nothing scatters back from
-    behind the stack, which ends :math:`z` radiation lengths behind them.
+    times, where :math:`\tau = t/T`, :math:`80 \zeta` is the difference of atomic numbers between
+    passive and active layers and :math:`\delta` is what a minimum ionizing particle loses in the
+    active layers of the cell [MeV]: soft electrons from the passive layers stop in a thick active
+    one, which makes few of its own. Active layers see less by the share :math:`d_0 e^{-z/d_1}`
+    (`edge`), because nothing scatters back from behind the stack, which ends :math:`z` radiation
+    lengths behind them.
 
     Args:
         stack: The layers; their designs broadcast against the showers.
@@ -195,8 +200,8 @@ def expected_layer_energies(
         For active layers that are lighter than the passive ones. Differentiable.
 
     References:
-        See `deposit_in_layers`; R. Wigmans, Calorimetry (2017), chapter 3, for what makes e/mip
-        fall with the age of the shower.
+        R. Wigmans, Calorimetry (2017), chapter 3, for what makes e/mip fall with the age of the
+        shower.
     """
     require_positive(energy=energy)
     tuning = load_tuning() if tuning is None else tuning
@@ -207,8 +212,8 @@ def expected_layer_energies(
     middle = (edges[..., 1:] + edges[..., :-1]) / 2
     age = middle.clamp(min=0.0) / shape.maximum[..., None]
     logarithm = torch.log(energy / critical)[..., None]
-    ratio = cell_response(stack, age, logarithm, tuning.response)
-    weighted = share * visible_weight(stack, ratio)
+    response = cell_response(stack, age, logarithm, tuning.response)
+    weighted = share * layer_weight(stack, response)
     total = sum_cells(stack, weighted).clamp(min=least_share(share))
     cell = sum_cells(stack, share) * cell_weight(stack, share, tuning.cell)
     return energy[..., None] * cell * weighted / total * (1 - back_loss(stack, tuning.edge))

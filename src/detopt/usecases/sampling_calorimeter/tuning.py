@@ -2,7 +2,8 @@
 
     python -m detopt.usecases.sampling_calorimeter.tuning shower_tuning.json
 
-takes some minutes of one core. With official data of Geant4 in `GEANT4_DATA_DIR` the file says so.
+takes most of an hour of one core. With official data of Geant4 in `GEANT4_DATA_DIR` the file says
+so.
 """
 
 __all__ = ["STACKS", "layers_of", "simulate_samples", "write_tuning"]
@@ -19,7 +20,7 @@ from detopt.simulators.geant4 import Geant4, Primaries, simulate_stack
 
 MM = 1e-3  # m
 DIGITS = 5
-ENERGIES = {1.0: 800, 4.0: 500, 15.0: 280, 50.0: 120}  # GeV: electrons
+ENERGIES = {1.0: 2_000, 4.0: 1_200, 15.0: 700, 50.0: 300}  # GeV: electrons
 Slabs = Sequence[tuple[str, float, bool]]  # material, thickness [mm], whether it is active
 
 
@@ -54,6 +55,11 @@ STACKS: Mapping[str, Slabs] = {
         (14.0,) * 4 + (10.0,) * 4 + (6.0,) * 4 + (3.0,) * 8, 6.0
     ),
     "28 x (13 mm Fe + 8 mm plastic)": layers_of("Fe", 13.0, "polyvinyltoluene", 8.0, 28),
+    "20 x (20 mm Fe + 8 mm plastic)": layers_of("Fe", 20.0, "polyvinyltoluene", 8.0, 20),
+    "28 x (14 mm Fe + 3 mm plastic)": layers_of("Fe", 14.0, "polyvinyltoluene", 3.0, 28),
+    "32 x (10 mm Cu + 7 mm plastic)": layers_of("Cu", 10.0, "polyvinyltoluene", 7.0, 32),
+    "16 x (20 mm Cu + 5 mm plastic)": layers_of("Cu", 20.0, "polyvinyltoluene", 5.0, 16),
+    "20 x (6 mm Pb + 12 mm plastic)": layers_of("Pb", 6.0, "polyvinyltoluene", 12.0, 20),
 }
 
 
