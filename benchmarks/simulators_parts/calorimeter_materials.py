@@ -34,7 +34,7 @@ OPTIONS: dict[str, Any] = {
     "budget": 30.0,
 }
 METHODS: dict[str, tuple[int, dict[str, Any]]] = {  # rounds and options
-    "exhaustive scan": (60, {"learning_rate": 0.2, "n_events": 2_000}),
+    "exhaustive scan": (150, {"learning_rate": 0.1, "n_events": 4_000}),
     "local surrogate": (24, {"method": "local_surrogate", "n_events": 4_000}),
     "end-to-end surrogate": (24, {"n_events": 4_000}),
 }
@@ -131,7 +131,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
                 f"within {WITHIN:.0%} of the exhaustive scan",
                 f"{one['objective']:.4f} GeV^1/2 ({away:+.1%}): {metals}, {layers} mm; equal "
                 f"layers of lead {result['equal layers']['objective']:.4f}",
-                away <= WITHIN,
+                abs(away) <= WITHIN,
             )
         )
         table.append(

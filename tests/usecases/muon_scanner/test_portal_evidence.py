@@ -34,7 +34,7 @@ def test_evidence_is_the_ratio_of_two_spectra():
     dense = harmless + 20 * middle
     assert integrate.quad(density, 0, 1, (dense,), points=[1e-4, 1e-2])[0] == pytest.approx(1)
     expected = math.log(density(4e-4, dense) / density(4e-4, harmless))
-    found = angle_evidence(angle, weight, SPECTRUM)[0, 0].item()
+    found = angle_evidence(angle, torch.zeros_like(angle), weight, SPECTRUM)[0, 0].item()
     assert found == pytest.approx(max(expected, 0), rel=1e-6)
 
 
@@ -42,10 +42,39 @@ def test_evidence_grows_with_the_angle_and_is_nothing_for_small_ones():
     # for one momentum the likelihood ratio of two exponential distributions is monotonic
     one = Spectrum(SPECTRUM.strength[1:2])
     squared = torch.linspace(1e-7, 2e-3, 200, dtype=torch.float64)[None]
-    evidence = angle_evidence(squared, torch.exp(-squared * 2e4), one)[0]
+    evidence = angle_evidence(squared, torch.zeros_like(squared), torch.exp(-squared * 2e4), one)[0]
     assert evidence[0].item() == 0
     assert (evidence.diff() >= 0).all()
     assert evidence[-1].item() > 1
+
+
+def test_a_track_with_a_far_larger_error_than_others_is_less_evidence():
+    squared = torch.full((1, 101), 1e-5, dtype=torch.float64)
+    squared[0, :2] = 1e-3
+    noise = torch.full_like(squared, 2e-6)
+    weight = torch.full_like(squared, 0.5)
+    weight[0, 0] = 1e-9  # of no weight for the mean
+    noise[0, 0] = 7.9e-6
+    tolerated = angle_evidence(squared, noise, weight, SPECTRUM)[0]
+    assert tolerated[0].item() == pytest.approx(tolerated[1].item())
+    noise[0, 0] = 1e-3
+    bad = angle_evidence(squared, noise, weight, SPECTRUM)[0]
+    assert bad[0] < 0.2 * bad[1]
+    torch.testing.assert_close(bad[1:], tolerated[1:])
+
+
+def test_evidence_has_its_derivatives(rng):
+    def draw():
+        return torch.rand(1, 6, generator=rng, dtype=torch.float64)
+
+    squared, noise = 1e-4 + 1e-3 * draw(), 1e-5 * draw()
+    noise[0, :2] *= 100  # beyond what is tolerated
+    leaves = [one.requires_grad_() for one in (squared, noise, 0.5 + 0.5 * draw())]
+
+    def value(*given):
+        return angle_evidence(*given, SPECTRUM)
+
+    assert torch.autograd.gradcheck(value, leaves, eps=1e-8, atol=1e-3, rtol=1e-4)
 
 
 def test_certain_muons_count_with_their_evidence_and_unmeasured_ones_for_nothing():

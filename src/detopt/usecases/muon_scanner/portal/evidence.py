@@ -19,6 +19,7 @@ N_DRAWN = 20_000  # muons to find them
 THREAT = 20.0  # radiation lengths of the hypothesis: 6 cm of uranium, 11 cm of lead
 SINGLE = 2.0  # evidence with which a muon stands out alone: half of what raises an alarm
 SINGLE_SQUARED = 60.0  # of evidence whose square doubles the variance of an excess
+TOLERATED = 4.0  # noise of an angle, in means of all, that is no worse than another
 ANGLE_FLOOR = 1e-8  # rad2: (0.1 mrad)^2
 EULER = 0.5772156649015329  # gamma
 
@@ -55,6 +56,7 @@ def scattering_strength(momentum: Float[Tensor, "*batch"]) -> Float[Tensor, "*ba
 
 def angle_evidence(
     angle_squared: Float[Tensor, "*batch n"],
+    noise: Float[Tensor, "*batch n"],
     weight: Float[Tensor, "*batch n"],
     spectrum: Spectrum,
     threat: float = THREAT,
@@ -73,20 +75,30 @@ def angle_evidence(
     :math:`t` radiation lengths it is :math:`v + t s`. The logarithm of the ratio is taken where
     it is positive: a small angle is no evidence that another muon missed the block.
 
+    A track through two panels that stand close together has a much larger error than the others.
+    What it has beyond four times the geometric mean of all is added to both variances: such tracks
+    would look like scattering, and raise the level of the alarm.
+
     Args:
         angle_squared: Squared angles between tracks [rad2].
+        noise: What the measurement adds to them on average [rad2].
         weight: Probability that each was measured.
         spectrum: Of the muons.
         threat: Thickness :math:`t` of the block in radiation lengths.
 
     Note:
-        Differentiable in angles and weights, but for the kink at no evidence.
+        Differentiable in angles, noise and weights, but for kinks at no evidence and at the
+        tolerated noise.
     """
     strength = spectrum.strength.to(angle_squared)
     scale = strength.log().mean().exp()
     total = weight.sum(-1, keepdim=True).clamp_min(1e-6)
-    logarithm = (weight * (angle_squared + ANGLE_FLOOR).log()).sum(-1, keepdim=True) / total
-    harmless = logarithm.exp() * (math.exp(EULER) / 2)
+
+    def typical(values: Tensor) -> Tensor:
+        return ((weight * (values + ANGLE_FLOOR).log()).sum(-1, keepdim=True) / total).exp()
+
+    excess = (noise - TOLERATED * typical(noise)).clamp_min(0) / 2
+    harmless = typical(angle_squared) * (math.exp(EULER) / 2) + excess
     relative = strength / scale
     dense = _log_density(angle_squared, harmless + threat * scale, relative)
     return (dense - _log_density(angle_squared, harmless, relative)).clamp_min(0)
@@ -94,12 +106,13 @@ def angle_evidence(
 
 def _log_density(
     angle_squared: Float[Tensor, "*batch n"],
-    variance: Float[Tensor, "*batch 1"],
+    variance: Float[Tensor, "*batch n"],
     relative: Float[Tensor, " k"],
 ) -> Float[Tensor, "*batch n"]:
     """Logarithm of the mixture, up to a constant."""
-    rate = 1 / (2 * variance * relative)
-    parts = torch.addcmul(rate.log().unsqueeze(-2), angle_squared[..., None], -rate.unsqueeze(-2))
+    scaled = angle_squared / (2 * variance)
+    shift = variance.log()[..., None] + relative.log()
+    parts = torch.addcmul(-shift, scaled[..., None], relative.reciprocal(), value=-1)
     return parts.logsumexp(-1)
 
 

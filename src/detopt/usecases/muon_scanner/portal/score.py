@@ -93,7 +93,7 @@ def excesses(estimate: Estimates, grid: Grid, spectrum: Spectrum) -> Excess:
         Goods larger than the shell leave no excess but at their edges. Differentiable.
     """
     poca = estimate.poca
-    evidence = angle_evidence(poca.angle_squared, estimate.weight, spectrum)
+    evidence = angle_evidence(poca.angle_squared, poca.angle_noise, estimate.weight, spectrum)
     places = zip(
         (*poca.position, poca.height), (*poca.position_variance, poca.height_variance), strict=True
     )
