@@ -17,7 +17,14 @@ from detopt.pipeline import Problem
 from detopt.simulators.geant4.folders import VARIABLE
 from detopt.usecases.sampling_calorimeter import Config, build
 from simulators_parts.calorimeter import judge
-from simulators_parts.calorimeter_materials import METHODS, OPTIONS, combinations, objective, search
+from simulators_parts.calorimeter_materials import (
+    METHODS,
+    OPTIONS,
+    SCAN,
+    combinations,
+    objective,
+    search,
+)
 from simulators_parts.geant4 import geant4
 from tables import Row
 
@@ -37,7 +44,7 @@ def run(quick: bool) -> dict[str, Any]:
     os.environ[VARIABLE] = str(runner.data_set.folder)
     fast, real = (_problem(source) for source in ("fast", "geant4"))
     n_rounds, options = METHODS["exhaustive scan"]
-    runs = [search(part, "adam", 8 if quick else n_rounds, options) for part in combinations(fast)]
+    runs = [search(part, SCAN, 8 if quick else n_rounds, options) for part in combinations(fast)]
     best = min(runs, key=lambda one: objective(fast, one[0], 4_000))[0]
     from_there = real.with_space(real.space.starting_at(best))
     settings = {
