@@ -53,9 +53,9 @@ The mean deposit of muons of 1 GeV in the crystal is what the stopping power say
 known to 2 MeV.
 
 Part `real_materials` was measured with an earlier version of the fast model, where its search
-begins. The times of `fast_showers` were taken on a busy machine. In a second of CPU time the same
-calls make 16,000 to 19,000 fast showers, whatever their energy; Geant4 made 259, 54, 13 and 5.5 of
-1, 5, 20 and 50 GeV on a quiet one.
+begins. The times of `fast_showers`, and those of `pythia` by the clock, were taken on a busy
+machine. In a second of CPU time the same calls make 16,000 to 19,000 fast showers, whatever their
+energy; Geant4 made 259, 54, 13 and 5.5 of 1, 5, 20 and 50 GeV on a quiet one.
 """,
 )
 

@@ -97,6 +97,27 @@ def test_exchanges_leave_a_choice_that_the_relaxed_search_took():
     torch.testing.assert_close(found["share"], number(BEST), atol=1e-5, rtol=0)
 
 
+def test_an_exchange_moves_the_better_finalist_alone():
+    def misled(design, n_events, rng):  # mosaics of the worst choice look best
+        share = design["share"]
+        bait = (share[:, 1] * (1 - share[:, 1])).sum()
+        return mosaic(design, n_events, rng) - 4 * bait
+
+    worst = [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
+    made = problem(MIXED, misled, [{"share": number(worst), "x": number(0.5)}])
+    optimizer = make("multi_start", MIXED, 80, {"learning_rate": 0.2, "exchanges": 1}, made)
+    while not optimizer._exchanges_now:
+        walk(optimizer, made, 1)
+    before = list(optimizer._arms)
+    leader = before.index(optimizer._leader)
+    walk(optimizer, made, 1)
+    after = optimizer._arms
+    assert len(after) == 2
+    assert after[leader] is not before[leader]
+    assert after[1 - leader] is before[1 - leader]
+    assert all(arm.values == [] for arm in after)
+
+
 def test_a_space_that_contains_another_is_searched_from_its_best_design():
     pure = [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
     found = found_by(problem(MIXED, trap, [{"share": number(pure), "x": number(0.5)}]))

@@ -145,8 +145,7 @@ def check_gradients(
         return draws.sample(root.child(label), n_repeats, n_extra, step_done)
 
     one = sample("first", 0)
-    suspects = (_tails(one.paired) > TAIL_SUSPECT) | _outweigh(one.estimates)
-    first = _conclude(labels, one, suspects)
+    first = _conclude(labels, one, _suspects(one))
     if all(check.verdict is Verdict.AGREES for check in first):
         return first
     two = sample("second", len(one.estimates))
@@ -218,7 +217,7 @@ class _Draws:
             references.append(self._gradient(self.differences, ("repeat", repeat), seed))
             progress(repeat + 1, n_repeats)
         found = _Sample(torch.stack(paired), torch.stack(references), torch.stack(paired)[:0])
-        while len(found.extra) < n_extra and _is_hidden(found):
+        while len(found.extra) < n_extra and bool(_hidden(found, _suspects(found)).any()):
             start, block = len(found.extra), []
             for repeat in range(start, min(start + n_repeats, n_extra)):
                 block.append(self._gradient(self.estimator, ("extra", repeat), seed))
@@ -247,9 +246,17 @@ def _limits(
     return torch.maximum(own * size, largest * size.max())
 
 
-def _is_hidden(sample: _Sample) -> bool:
+def _suspects(sample: _Sample) -> Bool[Tensor, " n_free"]:
+    """Where a tail may make the standard error meaningless."""
+    return (_tails(sample.paired) > TAIL_SUSPECT) | _outweigh(sample.estimates)
+
+
+def _hidden(sample: _Sample, tails: Bool[Tensor, " n_free"]) -> Bool[Tensor, " n_free"]:
+    """Where noise hides the gradient: less of it does where there may be a tail."""
+    reference = sample.derivative()[0]
+    scale = reference.abs().nan_to_num(0, 0, 0).max()
     _, error = _mean(sample.estimates)
-    return bool((error > _limits(HIDDEN, sample.derivative()[0])).any())
+    return (tails & (error > TAIL_MATTERS * scale)) | (error > _limits(HIDDEN, reference))
 
 
 def _conclude(
@@ -264,7 +271,7 @@ def _conclude(
 
     infinite = ~torch.cat([sample.estimates, sample.references]).isfinite().all(0)
     zero = ~sample.estimates.any(0) & (reference.abs() > Z_LIMIT * reference_error)
-    hidden = (tails & (error > TAIL_MATTERS * scale)) | (error > _limits(HIDDEN, reference))
+    hidden = _hidden(sample, tails)
     disagrees = (z.abs() > Z_LIMIT) & (difference.abs() > RELATIVE_LIMIT * reference.abs())
     unseen = difference_error > _limits(RESOLUTION, reference)
 

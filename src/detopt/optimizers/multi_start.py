@@ -277,6 +277,8 @@ class MultiStart(Optimizer):
         else:  # the same numbers beside another choice: the search goes on as it was
             arm.search.load_state_dict(old.search.state_dict())
         self._arms = [arm if one is old else one for one in self._arms]
+        for one in self._arms:  # from here on both are judged by the same rounds
+            one.values = []
 
     def _conclude(self, found: Comparison) -> None:
         """Recommend the best of all."""

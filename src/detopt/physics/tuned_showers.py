@@ -207,8 +207,7 @@ def expected_layer_energies(
     tuning = load_tuning() if tuning is None else tuning
     energy, start, critical = as_tensors(energy, start, stack_medium(stack).critical_energy)
     edges = torch.nn.functional.pad(stack.depth.cumsum(-1), (1, 0)) - start[..., None]
-    share = cumulative_share(stack, energy, shape, edges, tuning).diff(dim=-1)
-    share = share.clamp(min=0.0)  # what is negative is rounding, deep behind the shower
+    share = cumulative_share(stack, energy, shape, edges, tuning).diff(dim=-1).clamp(min=0.0)
     middle = (edges[..., 1:] + edges[..., :-1]) / 2
     age = middle.clamp(min=0.0) / shape.maximum[..., None]
     logarithm = torch.log(energy / critical)[..., None]

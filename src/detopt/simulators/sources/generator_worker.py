@@ -104,7 +104,7 @@ def columns(form: str, buffers: dict[str, Any], final: bool) -> dict[str, Any]:
     wanted = status > 0 if final else np.ones(len(status), dtype=bool)
     if not final:
         wanted[edges[:-1]] = False  # the first is the sum
-    index = np.flatnonzero(wanted)
+    index = np.flatnonzero(wanted[: edges[-1]])
     momentum, vertex = np.empty((4, len(index))), np.zeros((4, len(index)))
     where = numbers(particle["vProd"], "index")[index]
     has = where >= 0  # the others start at the origin

@@ -18,8 +18,8 @@ N_MOMENTA = 6  # momenta that stand for the spectrum
 N_DRAWN = 20_000  # muons to find them
 THREAT = 20.0  # radiation lengths of the hypothesis: 6 cm of uranium, 11 cm of lead
 SINGLE = 2.0  # evidence with which a muon stands out alone: half of what raises an alarm
-SINGLE_SQUARED = 60.0  # of evidence whose square doubles the variance of an excess
-TOLERATED = 4.0  # noise of an angle, in means of all, that is no worse than another
+SINGLE_SQUARED = 60.0  # squared evidence in the shell that doubles a typical variance, 1, of Z
+TOLERATED = 4.0  # noise of an angle, in geometric means of all, that is no worse than another
 ANGLE_FLOOR = 1e-8  # rad2: (0.1 mrad)^2
 EULER = 0.5772156649015329  # gamma
 
@@ -76,8 +76,9 @@ def angle_evidence(
     it is positive: a small angle is no evidence that another muon missed the block.
 
     A track through two panels that stand close together has a much larger error than the others.
-    What it has beyond four times the geometric mean of all is added to both variances: such tracks
-    would look like scattering, and raise the level of the alarm.
+    Where the noise :math:`n_i` of its squared angle is beyond four times the geometric mean
+    :math:`\bar n` of all, both variances grow by :math:`(n_i - 4 \bar n)/2`: such tracks would
+    look like scattering, and raise the level of the alarm.
 
     Args:
         angle_squared: Squared angles between tracks [rad2].
@@ -88,7 +89,8 @@ def angle_evidence(
 
     Note:
         Differentiable in angles, noise and weights, but for kinks at no evidence and at the
-        tolerated noise.
+        tolerated noise. The momenta spread the noise as they do the scattering, which makes the
+        large angles of bad tracks even less of an evidence.
     """
     strength = spectrum.strength.to(angle_squared)
     scale = strength.log().mean().exp()
@@ -130,8 +132,8 @@ def counted_evidence(
         s \sinh\left(w\, \mathrm{asinh}\frac{f}{s}\right), \qquad
         q \left[\left(1 + \frac{f^2}{q}\right)^w - 1\right],
 
-    which makes :math:`\mathrm{asinh}` of the sum and the logarithm of the variance linear in
-    :math:`w` where the muon is alone. They are :math:`f` and :math:`f^2` for :math:`w = 1`, 0 for
+    which makes :math:`\mathrm{asinh}(a/s)` and :math:`\ln(1 + Q/q)` linear in :math:`w` where the
+    muon is alone, and the score nearly so. They are :math:`f` and :math:`f^2` for :math:`w = 1`, 0 for
     :math:`w = 0`, and :math:`w f` and :math:`w f^2` for muons that are ones of many, with
     :math:`f \ll s = 2` and :math:`f^2 \ll q = 60`.
 
