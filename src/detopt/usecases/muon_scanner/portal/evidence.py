@@ -133,8 +133,8 @@ def counted_evidence(
         q \left[\left(1 + \frac{f^2}{q}\right)^w - 1\right],
 
     which makes :math:`\mathrm{asinh}(a/s)` and :math:`\ln(1 + Q/q)` linear in :math:`w` where the
-    muon is alone, and the score nearly so. They are :math:`f` and :math:`f^2` for :math:`w = 1`, 0 for
-    :math:`w = 0`, and :math:`w f` and :math:`w f^2` for muons that are ones of many, with
+    muon is alone, and the score nearly so. They are :math:`f` and :math:`f^2` for :math:`w = 1`,
+    0 for :math:`w = 0`, and :math:`w f` and :math:`w f^2` for muons that are ones of many, with
     :math:`f \ll s = 2` and :math:`f^2 \ll q = 60`.
 
     Args:
