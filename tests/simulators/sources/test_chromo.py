@@ -100,8 +100,8 @@ def test_elements_of_a_mixture_come_in_random_order():
 
 
 @needs_chromo
-def test_a_killed_process_is_an_error_and_another_one_starts(sibyll, survives_a_kill):
-    survives_a_kill(sibyll)
+def test_a_killed_process_is_an_error_and_another_one_starts(sibyll, draw_after_a_kill):
+    assert draw_after_a_kill(sibyll).n_events == 2
 
 
 @needs_chromo

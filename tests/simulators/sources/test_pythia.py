@@ -152,8 +152,8 @@ def test_all_particles_have_beams_and_places():
 
 
 @needs_pythia
-def test_a_killed_process_is_an_error_and_another_one_starts(pythia, survives_a_kill):
-    survives_a_kill(pythia)
+def test_a_killed_process_is_an_error_and_another_one_starts(pythia, draw_after_a_kill):
+    assert draw_after_a_kill(pythia).n_events == 2
 
 
 @needs_pythia

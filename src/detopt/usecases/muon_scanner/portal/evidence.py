@@ -89,8 +89,8 @@ def angle_evidence(
 
     Note:
         Differentiable in angles, noise and weights, but for kinks at no evidence and at the
-        tolerated noise. The momenta spread the noise as they do the scattering, which makes the
-        large angles of bad tracks even less of an evidence.
+        tolerated noise. That noise, which knows no momentum, is spread with the momenta as the
+        scattering is: an approximation.
     """
     strength = spectrum.strength.to(angle_squared)
     scale = strength.log().mean().exp()
