@@ -44,6 +44,13 @@ def mosaic(design, n_events, rng):
     return price + 0.1 * impure + (design["x"] - 0.7).square() + noise
 
 
+def misled(design, n_events, rng):
+    """Mosaics of the worst choice look best."""
+    share = design["share"]
+    bait = (share[:, 1] * (1 - share[:, 1])).sum()
+    return mosaic(design, n_events, rng) - 4 * bait
+
+
 def trap(design, n_events, rng):
     """Each row alone is misled; only both choices together pay."""
     both = design["share"][0, 2] * design["share"][1, 2]
@@ -88,21 +95,11 @@ def test_relaxed_choices_settle_on_the_best_pure_ones():
 
 
 def test_exchanges_leave_a_choice_that_the_relaxed_search_took():
-    def misled(design, n_events, rng):  # mosaics of the worst choice look best
-        share = design["share"]
-        bait = (share[:, 1] * (1 - share[:, 1])).sum()
-        return mosaic(design, n_events, rng) - 4 * bait
-
     found = found_by(problem(MIXED, misled), n_rounds=80)
     torch.testing.assert_close(found["share"], number(BEST), atol=1e-5, rtol=0)
 
 
 def test_an_exchange_moves_the_better_finalist_alone():
-    def misled(design, n_events, rng):  # mosaics of the worst choice look best
-        share = design["share"]
-        bait = (share[:, 1] * (1 - share[:, 1])).sum()
-        return mosaic(design, n_events, rng) - 4 * bait
-
     worst = [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]
     made = problem(MIXED, misled, [{"share": number(worst), "x": number(0.5)}])
     optimizer = make("multi_start", MIXED, 80, {"learning_rate": 0.2, "exchanges": 1}, made)
