@@ -29,6 +29,7 @@ from detopt.usecases.muon_scanner.portal.score import (
     largest,
     largest_near,
     measured,
+    n_places,
 )
 from detopt.usecases.muon_scanner.portal.source import (
     CLEAN,
@@ -53,6 +54,11 @@ GRID = Grid((0.0, 0.0, 0.0), (0.1, 0.1, 0.1), (10, 10, 10))
 SPECTRUM = Spectrum(torch.tensor([1e-6, 1e-5, 1e-4], dtype=torch.float64))
 GOAL = PortalGoal.of(("U", "Pb"), None, 0.1, "false_negatives")
 FREE = Budget(lambda design: torch.zeros(()), None)
+N_PLACES = 1000
+
+
+def predicted(goal, budget):
+    return PredictedPortal(goal, budget, N_PLACES)
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +308,7 @@ def test_blocks_at_the_predicted_level_are_found_half_the_time():
         noise=torch.full((3,), 0.5, dtype=torch.float64),
     )
     goal = PortalGoal.of(("U", "Pb"), None, 0.05, "false_negatives")
-    metrics = judged(PredictedPortal(goal, FREE), summary).metrics
+    metrics = judged(PredictedPortal(goal, FREE, N_PLACES), summary).metrics
     assert metrics["missed U"].item() == pytest.approx(0.5)
     assert metrics["missed Pb"].item() == pytest.approx(1 - 0.841345, abs=1e-5)
 
@@ -313,7 +319,7 @@ def test_more_is_missed_where_fewer_false_alarms_are_allowed(rng):
         judged(
             objective(PortalGoal.of(("U", "Pb"), None, rate, "false_negatives"), FREE), summary
         ).objective.item()
-        for objective in (PortalJudge, PredictedPortal)
+        for objective in (PortalJudge, predicted)
         for rate in (0.01, 0.05, 0.2)
     ]
     assert missed[0] > missed[1] > missed[2]
@@ -332,7 +338,7 @@ def test_the_verdict_does_not_depend_on_the_unit_of_the_score(scale, offset):
 @pytest.mark.parametrize("goal", ["false_negatives", "w50"])
 def test_the_predicted_goal_is_differentiable(goal, rng):
     summary = rows(24, rng)
-    objective = PredictedPortal(PortalGoal.of(("U", "Pb"), (1.0, 3.0), 0.1, goal), FREE)
+    objective = PredictedPortal(PortalGoal.of(("U", "Pb"), (1.0, 3.0), 0.1, goal), FREE, N_PLACES)
 
     def value(signal, noise):
         return judged(objective, replace(summary, signal=signal, noise=noise)).objective
@@ -342,7 +348,7 @@ def test_the_predicted_goal_is_differentiable(goal, rng):
 
 
 @pytest.mark.parametrize("goal", ["false_negatives", "w50"])
-@pytest.mark.parametrize("kind", [PortalJudge, PredictedPortal])
+@pytest.mark.parametrize("kind", [PortalJudge, predicted])
 def test_without_harmless_scans_there_is_no_level_and_everything_is_missed(kind, goal, rng):
     summary = rows(24, rng)
     dangerous = summary.rows((summary.kind != CLEAN).nonzero().flatten())
@@ -355,9 +361,24 @@ def test_without_harmless_scans_there_is_no_level_and_everything_is_missed(kind,
 def test_the_predicted_level_follows_the_size_of_excesses():
     noise = torch.tensor([0.0, 0.4], dtype=torch.float64, requires_grad=True)
     expected = math.asinh(8.75 * math.exp(0.84 * 0.2))
-    assert predicted_level(noise, 0.05).item() == pytest.approx(expected)
-    assert predicted_level(noise, 0.01) > predicted_level(noise, 0.05) > predicted_level(noise, 0.2)
-    assert torch.autograd.gradcheck(lambda one: predicted_level(one, 0.1), noise)
+    levels = [predicted_level(noise, rate, N_PLACES) for rate in (0.01, 0.05, 0.2)]
+    assert levels[1].item() == pytest.approx(expected)
+    assert levels[0] > levels[1] > levels[2]
+    assert torch.autograd.gradcheck(lambda one: predicted_level(one, 0.1, N_PLACES), noise)
+    faint = noise - 2.4
+    assert torch.autograd.gradcheck(lambda one: predicted_level(one, 0.1, N_PLACES), faint)
+
+
+def test_the_predicted_level_of_a_portal_that_sees_nothing_is_its_score():
+    places = torch.zeros(3, 10, 10, 10, dtype=torch.float64)
+    nothing = Excess(places, (torch.zeros(10),) * 3)
+    score = largest(nothing)
+    assert places[0].numel() == n_places(GRID)
+    assert score[0].item() == pytest.approx(math.asinh(math.log(1000) / 3))
+    level = predicted_level(excess_size(nothing), 0.05, n_places(GRID))
+    # cells of 1e-4 in <Z^4> keep the logarithm finite: a typical excess of 0.1, far below ln N / b
+    assert level.item() == pytest.approx(score[0].item(), abs=0.01)
+    assert largest_near(nothing, torch.zeros(3, 3, dtype=torch.float64)).max() < level
 
 
 def test_weights_choose_the_materials_that_matter(rng):

@@ -1,6 +1,7 @@
 r"""The alarm of a portal: how far the largest excess of scattering stands out of the cargo."""
 
 __all__ = [
+    "SHARPNESS",
     "Excess",
     "PortalAnalysis",
     "PortalRows",
@@ -9,9 +10,11 @@ __all__ = [
     "largest",
     "largest_near",
     "measured",
+    "n_places",
 ]
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -122,6 +125,11 @@ def largest(excess: Excess) -> Float[Tensor, " n_volumes"]:
     return ((SHARPNESS * excess.value).flatten(1).logsumexp(-1) / SHARPNESS).asinh()
 
 
+def n_places(grid: Grid) -> int:
+    """At how many places excesses are looked for."""
+    return math.prod(_n_cells(grid, axis) for axis in range(3))
+
+
 def excess_size(excess: Excess) -> Float[Tensor, " n_volumes"]:
     r"""Logarithm of the size of the excesses at all places, :math:`\ln \langle Z^4 \rangle^{1/4}`.
 
@@ -157,8 +165,11 @@ def excess_score(
 
 
 def _edges(grid: Grid, axis: int, dtype: torch.dtype) -> Float[Tensor, " n_edges"]:
-    n_cells = max(AROUND, round(grid.shape[axis] * grid.voxel[axis] / CELL))
-    return torch.linspace(grid.low[axis], grid.high[axis], n_cells + 1, dtype=dtype)
+    return torch.linspace(grid.low[axis], grid.high[axis], _n_cells(grid, axis) + 1, dtype=dtype)
+
+
+def _n_cells(grid: Grid, axis: int) -> int:
+    return max(AROUND, round(grid.shape[axis] * grid.voxel[axis] / CELL))
 
 
 def _boxes(

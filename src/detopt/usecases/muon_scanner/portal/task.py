@@ -20,7 +20,7 @@ from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.panels import ScannerCost, layout
 from detopt.usecases.muon_scanner.portal.evidence import Spectrum
 from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
-from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows
+from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows, n_places
 from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
 from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
@@ -77,7 +77,7 @@ def portal(config: Config) -> Pipeline:
             cost, config.budget if config.budget_mode == "soft" else None, used.n_panels
         )
         judge: Objective[PortalRows] = (
-            PortalJudge(goal, budget) if is_pure else PredictedPortal(goal, budget)
+            PortalJudge(goal, budget) if is_pure else PredictedPortal(goal, budget, n_places(grid))
         )
         return Pipeline(
             space=space,
