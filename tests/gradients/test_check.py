@@ -219,6 +219,19 @@ def test_extra_repetitions_do_not_hide_a_bias(seed):
     assert found[0].reference == pytest.approx(0.02, abs=4 * found[0].reference_error)
 
 
+def rare(a, b, n, rng):  # one event in 300 decides; most evaluations have none
+    return a * (uniform(n, rng) < 1 / 300).double() * 300 + b
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_extra_repetitions_go_on_until_a_suspected_tail_is_known_well(seed):
+    assert Verdict.NOISE in verdicts(rare, 100, seed=seed)
+    found = check_gradients(problem_of(rare, 100), n_extra=3_000, seed=seed)
+    assert [check.verdict for check in found] == [Verdict.AGREES] * 2
+    assert found[0].std_error <= 0.05 * found[0].reference
+    assert found[0].estimate == pytest.approx(1, abs=4 * found[0].std_error)
+
+
 def test_progress_counts_extra_repetitions():
     steps = []
     check_gradients(
