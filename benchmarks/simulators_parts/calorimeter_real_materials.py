@@ -1,19 +1,24 @@
 """Thicknesses and materials of a sampling calorimeter with real Geant4 events.
 
 The calorimeter of `calorimeter_materials`, with electrons of 1 to 10 GeV. The search begins where
-the fast model ends, with every combination of materials, and sees Geant4 events alone: a local
-surrogate for each combination, of which ever fewer go on. The design that it recommends, the fast
-model's, and equal layers within the same limits are judged with fresh events; the best of equal
-layers counts.
+the fast model ends, with the best design of every combination of materials, and sees Geant4 events
+alone: a comparison chooses the combination, and a local surrogate the thicknesses. It may use
+20,000 events, and uses them: with n of them the resolution of a design is known to 1/sqrt(2 n), 3 %
+for 600, and a few per cent are left to be gained. The design that it recommends, the fast model's,
+and equal layers within the same limits are judged with fresh events; the best of equal layers
+counts.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from detopt.design import Design
 from detopt.pipeline import Problem
+from detopt.pipeline.evaluation import summarize_design
+from detopt.random import Seed
 from detopt.simulators.geant4.folders import VARIABLE
 from detopt.usecases.sampling_calorimeter import Config, build
 from simulators_parts.calorimeter import judge
@@ -21,6 +26,7 @@ from simulators_parts.calorimeter_materials import (
     METHODS,
     OPTIONS,
     SCAN,
+    SEED,
     combinations,
     objective,
     search,
@@ -29,7 +35,8 @@ from simulators_parts.geant4 import geant4
 from tables import Row
 
 SPECTRUM = {"high_energy": 10.0}
-N_ROUNDS, N_EVENTS, RADIUS = 8, 150, 0.25
+N_COMPARE = 800  # events for each combination of materials
+N_ROUNDS, N_EVENTS, RADIUS = 8, 590, 0.25
 BASELINES = (
     "equal layers of lead",
     "equal layers of lead, as shallow as they may be",
@@ -46,13 +53,7 @@ def run(quick: bool) -> dict[str, Any]:
     n_rounds, options = METHODS["exhaustive scan"]
     runs = [search(part, SCAN, 8 if quick else n_rounds, options) for part in combinations(fast)]
     best = min(runs, key=lambda one: objective(fast, one[0], 4_000))[0]
-    from_there = real.with_space(real.space.starting_at(best))
-    settings = {
-        "method": "local_surrogate",
-        "radius": RADIUS,
-        "n_events": 10 if quick else N_EVENTS,
-    }
-    found, counts = search(from_there, "enumeration", N_ROUNDS, settings)
+    found, counts = _search_with_events([one[0] for one in runs], real, quick)
     designs = {**_equal_layers(real), "the fast model": best, "Geant4 events": found}
     n_judge = 60 if quick else N_JUDGE
     judged = {
@@ -60,6 +61,23 @@ def run(quick: bool) -> dict[str, Any]:
         for name, design in designs.items()
     }
     return {"designs": judged, "counts": counts, "n_judge": n_judge}
+
+
+def _search_with_events(
+    starts: Sequence[Design], problem: Problem, quick: bool
+) -> tuple[Design, list[int]]:
+    """The design that Geant4 events find from a start for each combination of materials."""
+    n_compare, n_events = (20, 10) if quick else (N_COMPARE, N_EVENTS)
+    values = [
+        float(summarize_design(problem, one, Seed("compare", SEED), n_compare)[1].objective)
+        for one in starts
+    ]
+    index = values.index(min(values))
+    part = combinations(problem)[index]
+    part = part.with_space(part.space.starting_at(starts[index]))
+    settings = {"radius": RADIUS, "n_events": n_events}
+    found, counts = search(part, "local_surrogate", N_ROUNDS, settings)
+    return found, [counts[0] + len(starts), counts[1] + len(starts) * n_compare, counts[2]]
 
 
 def _problem(source: str) -> Problem:
