@@ -31,6 +31,7 @@ from torch import Tensor
 
 from detopt.design import Design
 from detopt.gradients import check_gradients
+from detopt.gradients.check import generic_point
 from detopt.optimizers import make
 from detopt.pipeline import Pipeline, Summary, evaluate
 from detopt.pipeline.evaluation import bootstrap
@@ -61,11 +62,13 @@ ALARM = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdiges
 SCENE = [repr(Config(task="portal")), ALARM]  # what was found in another one is not used again
 Portal = tuple[Pipeline, Design]
 SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
-CHECK_REPEATS = 24
 CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
 CHECK_SCANS = 36
-CHECK_STEP = 4e-3  # of theta; within 1e-2 a muon crosses much of a soft edge, and the shorter the
-# step, the rarer and the larger the differences in which a panel responds to another muon
+CHECKS: tuple[dict[str, Any], ...] = (  # within a step of 1e-2 a muon crosses much of a soft edge
+    {"without": (SHARES,), "n_repeats": 24, "step": 1e-3},
+    # with another share another muon answers: rare and large differences, the rarer the shorter
+    {"only": (SHARES,), "n_repeats": 72, "step": 1e-2},
+)
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -170,41 +173,54 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
 
 
 def gradients(quick: bool) -> dict[str, Any]:
-    """The gradient check of all parameters of the default scene."""
+    """The gradient check of all parameters of the default scene, at one point."""
     problem = build(Config(task="portal", **(SMALL if quick else {})))
-    kept = _check_once(problem, quick)
-    verdicts = [check["verdict"] for check in kept["checks"]]
+    kept = [_check_once(problem, i, quick) for i in range(len(CHECKS))]
+    checks = [check for part in kept for check in part["checks"]]
+    verdicts = [check["verdict"] for check in checks]
     return {
-        **_check_settings(quick),
-        "cpu_s": kept["cpu_s"],
+        "settings": [_check_settings(i, quick) for i in range(len(CHECKS))],
+        "cpu_s": sum(part["cpu_s"] for part in kept),
         "verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
-        "checks": kept["checks"],
+        "checks": checks,
     }
 
 
-def _check_settings(quick: bool) -> dict[str, Any]:
-    """Arguments of the gradient check."""
+def _check_settings(index: int, quick: bool) -> dict[str, Any]:
+    """Arguments of one of the gradient checks."""
+    settings = {name: CHECKS[index][name] for name in ("n_repeats", "step")}
     if quick:
-        return {"n_repeats": 8, "n_extra": 0, "n_events": 6, "step": CHECK_STEP}
-    return {
-        "n_repeats": CHECK_REPEATS,
-        "n_extra": CHECK_EXTRA,
-        "n_events": CHECK_SCANS,
-        "step": CHECK_STEP,
-    }
+        return {**settings, "n_repeats": 8, "n_extra": 0, "n_events": 6}
+    return {**settings, "n_extra": CHECK_EXTRA, "n_events": CHECK_SCANS}
 
 
-def _check_once(problem: Pipeline, quick: bool) -> dict[str, Any]:
-    """The checks of all parameters, or those found before."""
-    settings = _check_settings(quick) | {"technologies": repr(TECHNOLOGY_TABLE), "scene": SCENE}
-    path = KEPT / "check.json"
+def _checked_part(problem: Pipeline, index: int) -> Pipeline:
+    """The problem with the parameters of one check alone, at the point of all checks."""
+    space, chosen = problem.space, CHECKS[index]
+    point = generic_point(problem.with_dtype(torch.float64), Seed("portal", "gradients"))
+    frozen = [
+        parameter.name
+        for parameter in space.free
+        if parameter.name not in chosen.get("only", (parameter.name,))
+        or parameter.name in chosen.get("without", ())
+    ]
+    return problem.with_space(space.starting_at(space.design(point).detach()).freeze(*frozen))
+
+
+def _check_once(problem: Pipeline, index: int, quick: bool) -> dict[str, Any]:
+    """The checks of some parameters, or those found before."""
+    settings = _check_settings(index, quick)
+    known = settings | {"technologies": repr(TECHNOLOGY_TABLE), "scene": SCENE}
+    path = KEPT / f"check_{index}.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() and not quick else {}
-    if kept.get("settings") == settings:
+    if kept.get("settings") == known:
         return kept
     begin = time.process_time()
-    found = check_gradients(problem, **_check_settings(quick))
+    part = _checked_part(problem, index)
+    theta = part.space.theta(part.space.start).to(torch.float64)
+    found = check_gradients(part, theta=theta, **settings)
     kept = {
-        "settings": settings,
+        "settings": known,
         "cpu_s": time.process_time() - begin,
         "checks": [check.as_dict() for check in found],
     }
