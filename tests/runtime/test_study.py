@@ -83,6 +83,22 @@ def test_same_seed_gives_the_same_bits(make, method):
     assert finished(make("one", **settings)) == finished(make("two", **settings))
 
 
+def test_the_record_follows_the_search_that_is_ahead(make):
+    study = make(method="multi_start", rounds=12)
+    ahead = [study.optimizer.theta.clone()]
+
+    def listen(what, done, total, record):
+        if what == "optimizing":
+            ahead.append(study.optimizer.theta.clone())
+
+    study.run(listen)
+    shown = torch.stack([record.theta for record in study.history])
+    # first the start, though the human design is better; where a search is and what it
+    # recommends, a mean of its last steps, are close
+    torch.testing.assert_close(shown, torch.stack(ahead[:-1]), rtol=0, atol=0.05)
+    assert study.history[0].n_evaluations == 2
+
+
 def test_other_seed_gives_other_numbers(make):
     one, other = finished(make("one")), finished(make("two", seed=1))
     assert one[1]["theta"] != other[1]["theta"]

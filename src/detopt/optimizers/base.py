@@ -36,6 +36,7 @@ class Optimizer(ABC):
     accepts_constraints: ClassVar[bool] = False  # of the outcome, which only simulations tell
     accepts_limits: ClassVar[bool] = True  # of the space; every proposal is then an allowed design
     accepts_failures: ClassVar[bool] = True  # evaluations without an answer
+    has_leader: ClassVar[bool] = False  # several searches go on; `theta` is that of the one ahead
     n_objectives: ClassVar[int] = 1  # the largest number that is treated
 
     def __init__(self, space: DesignSpace, n_rounds: int) -> None:

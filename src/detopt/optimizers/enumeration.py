@@ -57,6 +57,7 @@ class Enumeration(Optimizer):
     """
 
     accepts_discrete = True
+    has_leader = True
 
     def __init__(
         self,

@@ -73,6 +73,8 @@ class MultiStart(Optimizer):
         K. Jamieson and A. Talwalkar, arXiv:1502.07943, for the halving.
     """
 
+    has_leader = True
+
     def __init__(
         self,
         space: DesignSpace,

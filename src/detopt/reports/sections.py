@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from detopt import usecases
+from detopt.optimizers import METHODS
 from detopt.reports import budget, evaluation, figures, health, scene, style, tables, tolerances
 from detopt.reports.record import Record
 from detopt.reports.words import interval, number, unit_of
@@ -110,7 +111,12 @@ def _objective_section(record: Record) -> Section | None:
             "The search uses a smooth version of the simulation, the re-evaluation the reference "
             "simulation: the two need not agree exactly."
         )
-    if history[0].gradient is None:
+    if METHODS[record.config.method].has_leader:
+        remarks.append(
+            "Several searches go on beside each other. Each point is that of the one ahead, which "
+            "changes where another overtakes it."
+        )
+    elif history[0].gradient is None:
         remarks.append(
             "Each point is the best of a population, chosen after the fact and so a little too "
             "good. The re-evaluation is not."

@@ -259,19 +259,26 @@ class Study:
 
     def _record(self, theta: Tensor, evaluations: Sequence[Evaluation], wall_s: float) -> Round:
         estimate = getattr(self.optimizer, "last_estimate", None)
-        best = min(evaluations, key=lambda e: e.value) if estimate is None else evaluations[0]
+        shown = evaluations[0] if estimate is not None else self._shown(theta, evaluations)
         return Round(
             number=len(self.history),
-            theta=best.request.theta if estimate is None else theta,
-            value=best.value,
-            std_error=best.std_error,
+            theta=shown.request.theta if estimate is None else theta,
+            value=shown.value,
+            std_error=shown.std_error,
             gradient=None if estimate is None else estimate.gradient,
             gradient_std_error=None if estimate is None else estimate.gradient_std_error,
-            terms=best.terms,
+            terms=shown.terms,
             n_evaluations=len(evaluations),
             cpu_s=sum(evaluation.cpu_s for evaluation in evaluations),
             wall_s=wall_s,
         )
+
+    def _shown(self, theta: Tensor, evaluations: Sequence[Evaluation]) -> Evaluation:
+        """The evaluation that stands for a round: of the search that is ahead, or the lowest."""
+        answered = [one for one in evaluations if not one.failure] or evaluations
+        if self.optimizer.has_leader:
+            return min(answered, key=lambda one: float((one.request.theta - theta).norm()))
+        return min(answered, key=lambda one: one.value)
 
     @property
     def designs(self) -> Mapping[str, Design]:
