@@ -65,9 +65,9 @@ SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
 CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
 CHECK_SCANS = 36
 CHECKS: tuple[dict[str, Any], ...] = (  # within a step of 1e-2 a muon crosses much of a soft edge
-    {"without": (SHARES,), "n_repeats": 24, "step": 1e-3},
+    {"are_shares": False, "n_repeats": 24, "step": 1e-3},
     # with another share another muon answers: rare and large differences, the rarer the shorter
-    {"only": (SHARES,), "n_repeats": 72, "step": 1e-2},
+    {"are_shares": True, "n_repeats": 72, "step": 1e-2},
 )
 
 
@@ -196,14 +196,9 @@ def _check_settings(index: int, quick: bool) -> dict[str, Any]:
 
 def _checked_part(problem: Pipeline, index: int) -> Pipeline:
     """The problem with the parameters of one check alone, at the point of all checks."""
-    space, chosen = problem.space, CHECKS[index]
+    space = problem.space
     point = generic_point(problem.with_dtype(torch.float64), Seed("portal", "gradients"))
-    frozen = [
-        parameter.name
-        for parameter in space.free
-        if parameter.name not in chosen.get("only", (parameter.name,))
-        or parameter.name in chosen.get("without", ())
-    ]
+    frozen = [p.name for p in space.free if (p.name == SHARES) != CHECKS[index]["are_shares"]]
     return problem.with_space(space.starting_at(space.design(point).detach()).freeze(*frozen))
 
 

@@ -149,16 +149,16 @@ def test_the_signal_grows_with_the_probability_of_a_lonely_muon_without_a_tail(
 ):
     cargo = points(n_others + 1, rng)
     place = torch.full((3, 1), 0.5, dtype=torch.float64)
-    poca, edges = cargo.poca, []
+    poca, signals = cargo.poca, []
     for values, here in ((poca.angle_squared, angle**2), (poca.height, 0.5), (poca.position, 0.5)):
         values[..., 0] = here
     for w in torch.linspace(0, 1, 21).tolist():
         cargo.weight[0, 0] = w
-        edges.append(largest_near(excesses(cargo, GRID, SPECTRUM), place).item())
-    steps = torch.tensor(edges).diff() / 0.05
+        signals.append(largest_near(excesses(cargo, GRID, SPECTRUM), place).item())
+    slopes = torch.tensor(signals).diff() / 0.05
     # all along it rises by what a certain measurement is worth, within a factor: 1/w would be 20
-    assert steps.min() >= 0
-    assert steps.max() < 3 * (edges[-1] - edges[0])
+    assert slopes.min() >= 0
+    assert slopes.max() < 3 * (signals[-1] - signals[0])
 
 
 def test_the_predicted_level_of_a_portal_that_sees_nothing_is_its_score():

@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 from detopt.design import Design
 from detopt.usecases.muon_scanner.calibration import Budget
 from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
-from detopt.usecases.muon_scanner.portal.score import (
-    PortalRows,
-)
-from detopt.usecases.muon_scanner.portal.source import (
-    CLEAN,
-)
+from detopt.usecases.muon_scanner.portal.score import PortalRows
+from detopt.usecases.muon_scanner.portal.source import CLEAN
 from detopt.usecases.muon_scanner.portal.verdict import (
     PortalGoal,
     PortalJudge,
