@@ -1,12 +1,19 @@
 """Mean, resolution and shower maximum of two calorimeters, beside the numbers of the reference.
 
 Those of the crystal were measured with geant4-pybind and are compared with it. What calzone gives
-there, and what the showers do under other conditions, stands beside them without a bar.
+there, and what the showers do under other conditions, stands beside them without a bar. The crystal
+is also simulated by geant4-pybind without detopt, which must agree.
 """
 
+import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +21,7 @@ from torch import Tensor
 
 from detopt.physics.shower_stacks import Layer, Stack
 from detopt.simulators.geant4 import LayerDeposits, ParticleGun, Primaries, simulate_stack
+from detopt.simulators.geant4.folders import VARIABLE
 from simulators_parts.geant4 import (
     CRYSTAL,
     CRYSTAL_WIDTH,
@@ -71,6 +79,7 @@ OTHER_CONDITIONS: dict[str, dict[str, Any]] = {  # of electrons of 1 GeV in the 
     "the list `standard`, with Rayleigh scattering": {"physics": "standard"},
 }
 N_OTHER = 2000
+BY_HAND = Path(__file__).resolve().parent.parent / "peers" / "geant4_crystal.py"
 
 
 def run(quick: bool) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def run(quick: bool) -> dict[str, Any]:
         name: _summary(MEV * _other(first, N_OTHER // share, **options).visible)
         for name, options in OTHER_CONDITIONS.items()
     }
-    return {"cases": found, "others": others}
+    return {"cases": found, "others": others, "by_hand": _by_hand(first.n // share)}
 
 
 def _measure(case: Case, seed: int, n: int) -> dict[str, Any]:
@@ -110,6 +119,22 @@ def _other(case: Case, n: int, **options: Any) -> LayerDeposits:
     primaries = gun(n, torch.Generator().manual_seed(7), torch.float64)
     runner = replace(geant4(case.engine), **options)
     return simulate_stack(stack, primaries, 100, CRYSTAL_WIDTH, geant4=runner)
+
+
+def _by_hand(n: int) -> dict[str, float]:
+    """The first case without detopt."""
+    environment = {**os.environ, VARIABLE: str(geant4(PYBIND).data_set.folder)}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "deposits.json"
+        words = [sys.executable, str(BY_HAND), str(n), "1", str(target)]
+        subprocess.run(
+            words, env=environment, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        found = json.loads(target.read_text())
+    deposits = torch.tensor(found["deposits"], dtype=torch.float64)
+    assert len(deposits) == n
+    steps = torch.tensor(found["steps"], dtype=torch.float64).mean().item()
+    return {**_summary(deposits), "n": n, "steps": steps}
 
 
 def _summary(visible: Tensor) -> dict[str, float]:
@@ -157,6 +182,7 @@ def _peak(profile: list[float]) -> float:
 def rows(result: dict[str, Any]) -> list[Row]:
     """What must hold, and what stands beside it."""
     table = [row for one in result["cases"] for row in _rows(one)]
+    table += _by_hand_rows(result["cases"][0], result["by_hand"])
     table += [_other_row(name, one) for name, one in result["others"].items()]
     return table
 
@@ -231,3 +257,25 @@ def _other_row(name: str, one: dict[str, float]) -> Row:
         f"{one['lowest']:.0f} MeV",
         True,
     )
+
+
+def _by_hand_rows(ours: dict[str, Any], hand: dict[str, float]) -> list[Row]:
+    """Whether detopt finds what geant4-pybind finds without it."""
+    what = f"{CASES[0].name} without detopt, {hand['n']} events, {hand['steps']:.0f} steps in each"
+    table = []
+    for name, label, within in (
+        ("found", "mean deposit", MEAN),
+        ("spread", "rms", WIDTH),
+        ("width", "rms from the central 95 %", WIDTH),
+    ):
+        difference = hand[name] - ours[name]
+        error = math.hypot(ours[f"{name}_error"], hand[f"{name}_error"])
+        table.append(
+            (
+                f"{what}: {label}",
+                f"{ours[name]:.2f} MeV of detopt within {within:.0%} beyond statistics",
+                f"{hand[name]:.2f} MeV, difference {difference:+.2f} +- {error:.2f} MeV",
+                abs(difference) <= within * ours[name] + 2 * error,
+            )
+        )
+    return table
