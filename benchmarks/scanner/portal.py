@@ -53,6 +53,7 @@ ROUNDS = STUDY["rounds"]
 QUICK_ROUNDS = 14
 KEPT = Path(__file__).resolve().parent.parent.parent / "runs" / "portal"
 JUDGING = 10_800  # scans: 5400 harmless ones, 1800 of each material
+VERDICT = "verdict after removal of panels"  # name of its scans, which no search has seen
 SAMPLES = 400
 N_POINTS = 150  # of a curve
 TAILS = (0.025, 0.975)
@@ -259,7 +260,7 @@ def scan(found: dict[str, Portal], scans: range) -> dict[str, list[Summary]]:
     answers: dict[str, list[Summary]] = {name: [] for name in found}
     shared = _real(next(iter(found.values()))[0])
     for first in range(scans.start, scans.stop, shared.chunk_size):
-        stream = Seed("portal", "verdict").child(first)
+        stream = Seed("portal", VERDICT).child(first)
         n_scans = min(shared.chunk_size, scans.stop - first)
         events = shared.source(n_scans, stream.child("scans").generator(), shared.dtype)
         for name, (problem, design) in found.items():
@@ -286,7 +287,7 @@ def judge(
         summary, values = merge(answers[name]), design.to(problem.reference.dtype)
         outcome = problem.reference.judge(summary, values)
         samples[name] = bootstrap(
-            problem.reference, summary, values, Seed("portal", "verdict"), SAMPLES
+            problem.reference, summary, values, Seed("portal", VERDICT), SAMPLES
         )
         judged[name] = {
             "objective": _interval(float(outcome.objective), samples[name]),
@@ -324,7 +325,7 @@ def _differences(samples: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str
     """
     even = [name for name in samples if name.startswith("even ")]
     best = min(even, key=lambda name: float(samples[name].mean()))
-    human = [name for name in samples if name.startswith(("even ", "pairs "))]
+    human = [name for name in samples if name.startswith(("even ", "pairs ", "two "))]
     best_human = min(human, key=lambda name: float(samples[name].mean()))
     groups = {
         f"the best even portal ({best})": [best],

@@ -80,9 +80,11 @@ def _optimize(problem: Problem, n_rounds: int) -> Design:
     return problem.space.design(optimizer.recommend()).detach()
 
 
-def judge(problem: Problem, design: Design, n_events: int) -> dict[str, Any]:
-    """Objective on fresh events, its standard error and its metrics."""
-    seed = Seed("fresh", SEED)
+def judge(
+    problem: Problem, design: Design, n_events: int, events: str = "fresh"
+) -> dict[str, Any]:
+    """Objective on the events of that name, its standard error and its metrics."""
+    seed = Seed(events, SEED)
     summary, outcome = summarize_design(problem, design, seed, n_events)
     draws = bootstrap(problem, summary, design, seed)
     metrics = {name: float(value) for name, value in outcome.metrics.items()}

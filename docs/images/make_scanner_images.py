@@ -56,7 +56,7 @@ def portal_designs() -> tuple[Pipeline, dict[str, Design]]:
 
 
 def portal_scene_figure() -> Figure:
-    """Side views of the portals; a panel for less than a thirtieth of the money is left out."""
+    """Side views of the portals."""
     problem, designs = portal_designs()
     stored = json.loads((RESULTS / "portal.json").read_text())["portals"]
     figure, all_axes = plt.subplots(
@@ -66,8 +66,7 @@ def portal_scene_figure() -> Figure:
     for axes, (name, design) in zip(all_axes, designs.items(), strict=True):
         scene = problem.scene(design)
         assert scene is not None
-        worth = [*(design["panel_cost"] > design["panel_cost"].sum() / 30).tolist(), True]
-        for box in (box for box, kept in zip(scene.boxes, worth, strict=True) if kept):
+        for box in scene.boxes:
             (x, _, z), (dx, _, dz) = box.center, box.size
             thick = max(dz, 0.03)
             color = COLORS[box.label]

@@ -140,6 +140,40 @@ def test_the_scene_names_the_technologies(small):
     assert labels == {"scintillator", "cargo"}
 
 
+def test_two_panels_a_side_have_all_the_money(small):
+    design = small.baselines["two rpc"]
+    cargo = 0.8
+    panels = [box for box in small.scene(design).boxes if box.label == "rpc"]
+    assert [box.center[2] for box in panels] == pytest.approx(
+        [cargo + 7 / 16, cargo + 1 / 16, -1 / 16, -7 / 16]
+    )
+    pitch = (0.012 * 0.0015) ** 0.5  # m, the middle one
+    price = 2.5 + 0.004 * 2 / pitch
+    areas = [box.size[0] * box.size[1] for box in panels]
+    assert areas == pytest.approx([5.0 / price] * 4, rel=1e-6)
+
+
+def test_panels_with_hardly_any_money_do_nothing(small):
+    def score(middle):
+        money = torch.tensor([1, middle, 1, 1, middle, 1], dtype=torch.float64)
+        design = Design({**small.baselines["two rpc"], "panel_cost": 20 * money / money.sum()})
+        return summarize_design(small.reference, design, Seed(1), 6)[0].score
+
+    torch.testing.assert_close(score(0.001), score(0.05), rtol=1e-5, atol=1e-5)  # 2 % are 0.083
+    assert not torch.allclose(score(0.001), score(0.09))
+
+
+def test_all_panels_stay_where_none_is_removed():
+    problem = build(Config(**SMALL, removal_share=0.0))
+    assert not any(name.startswith("two ") for name in problem.baselines)
+    assert len(problem.scene(problem.baselines["even rpc"]).boxes) == 7
+
+
+def test_a_portal_with_free_edges_has_no_removal():
+    problem = build(Config(**SMALL, budget_mode="soft"))
+    assert "panel_span" in [p.name for p in problem.space.parameters]
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [

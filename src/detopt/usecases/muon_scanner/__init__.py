@@ -75,7 +75,7 @@ RECOMMENDED = {
     "evaluation_events": 4_000,
 }
 PORTAL_STUDY: Mapping[str, Any] = {  # chooses technologies from several starts
-    "rounds": 120,
+    "rounds": 100,
     "method": "multi_start",
     "method_options": {"learning_rate": 0.3, "relax": 0.08, "exchanges": 1},
     "evaluation_events": 1_200,

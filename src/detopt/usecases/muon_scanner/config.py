@@ -106,6 +106,8 @@ class Config(PortalOptions, RealismOptions):
         own = dict(TASK_DEFAULTS.get(str(data.get("task")), {}))
         if data.get("momentum") is not None:  # then it is known
             own.pop("known_momentum", None)
+        if data.get("budget_mode") == "soft":  # panels have free edges and no shares
+            own.pop("removal_share", None)
         return {**own, **data}
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ PORTAL: Mapping[str, Any] = {  # defaults of the task `portal`
     "smoothness": 0.3,
     "technologies": ("rpc", "scintillator", "silicon"),
     "budget": 20.0,
+    "removal_share": 0.02,
     "n_scans": 36,
 }
 EDGE = 1.2  # m

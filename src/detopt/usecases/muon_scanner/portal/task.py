@@ -23,7 +23,7 @@ from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
 from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows, n_places
 from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
-from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
+from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors, sizings
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
 from detopt.usecases.muon_scanner.space import baselines, design_space, even_distances
 from detopt.usecases.muon_scanner.technologies import (
@@ -39,6 +39,7 @@ CHUNK_MUONS = 48_000  # muons simulated at once: few chunks, whose graphs are ke
 CENTERS = ("panel_x", "panel_y")  # frozen by default: goods and blocks lie anywhere
 SWITCH = 0.01  # > 0 makes panels scatter
 FLAT = 0.01  # m; thickness at which panels are drawn
+REMOVED = 0.1  # of the least share of a panel that stays, what one has that goes
 
 
 def portal(config: Config) -> Pipeline:
@@ -119,8 +120,13 @@ class EquippedCost:
 
 
 def human_portals(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str, Design]:
-    """Equal panels, evenly spread or in pairs, of each technology alone, with a middle pitch."""
-    places = baselines(config, space, grid)
+    """Equal panels of each technology alone, with a middle pitch.
+
+    They are evenly spread, in pairs, or, where small panels are removed, `two` on each side.
+    """
+    places = dict(baselines(config, space, grid))
+    if config.removal_share > 0 and max(config.n_above, config.n_below) > 2:
+        places["two"] = _two_a_side(config, places["even"], grid)
     if len(config.technologies) == 1:
         return {f"{name} {config.technologies[0]}": found for name, found in places.items()}
     n = config.n_panels
@@ -133,21 +139,36 @@ def human_portals(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str
     return found
 
 
+def _two_a_side(config: Config, even: Design, grid: Grid) -> Design:
+    """Panels far apart; those between them have so little money that they are removed."""
+    money, heights = [], {}
+    for name, n in (("upper_z", config.n_above), ("lower_z", config.n_below)):
+        near, far = even_distances(2, config.reach)
+        distances = torch.linspace(near, far, n, dtype=torch.float64)
+        is_above = name == "upper_z"
+        heights[name] = grid.high[2] + distances.flip(0) if is_above else grid.low[2] - distances
+        money += [1.0, *[REMOVED * config.removal_share] * (n - 2), 1.0]
+    shares = torch.tensor(money, dtype=torch.float64)
+    return Design({**even, **heights, "panel_cost": config.budget * shares / shares.sum()})
+
+
 def portal_view(config: Config, volumes: Volumes, design: Design) -> Scene:
-    """Panels by their technology, and the container."""
+    """Panels by their technology, without those that are removed, and the container."""
     equip = Equip(config.technologies, is_pure=True)
     whole = design.detach().to(torch.float64)
-    panels = layout(equip(whole), config.n_above)
+    panels = layout(equip(whole), config.n_above, sizings(config)[1])
     kinds = [0] * config.n_panels
     if SHARES in whole:
         kinds = whole[SHARES].argmax(-1).tolist()
-    boxes = []
     names = iter([config.technologies[kind] for kind in kinds])
-    for side in (panels.above, panels.below):
+    boxes = [
+        Box((cx, cy, z), (2 * hx, 2 * hy, FLAT), next(names), 0.5)
+        for side in (panels.above, panels.below)
         for z, (cx, cy), (hx, hy) in zip(
             side.height.tolist(), side.center.T.tolist(), side.half_width.T.tolist(), strict=True
-        ):
-            boxes.append(Box((cx, cy, z), (2 * hx, 2 * hy, FLAT), next(names), 0.5))
+        )
+    ]
+    boxes = [box for box in boxes if min(box.size) > 0]
     grid = volumes.grid
     x, y, z = ((a + b) / 2 for a, b in zip(grid.low, grid.high, strict=True))
     dx, dy, dz = (b - a for a, b in zip(grid.low, grid.high, strict=True))

@@ -1,6 +1,6 @@
 """Which simulation and reconstruction a configuration asks for: ideal panels, or real ones."""
 
-__all__ = ["Detector", "detectors"]
+__all__ = ["Detector", "detectors", "sizings"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -56,8 +56,7 @@ def detectors(
     """
     grid = volumes.grid
     reference = (grid.low[2] + grid.high[2]) / 2
-    relaxed = Sizing(config.panel_base_price, config.removal_share)
-    final = replace(relaxed, is_final=True)
+    relaxed, final = sizings(config)
     may_remove = config.panel_base_price > 0 or config.removal_share > 0
     count = _Count(final) if may_remove else None
     known = config.known_momentum is True
@@ -73,6 +72,12 @@ def detectors(
         for sizing in (relaxed, final)
     )
     return soft, hard
+
+
+def sizings(config: Config) -> tuple[Sizing, Sizing]:
+    """What panels get of the budget: relaxed in the search, and at last, without removed ones."""
+    relaxed = Sizing(config.panel_base_price, config.removal_share)
+    return relaxed, replace(relaxed, is_final=True)
 
 
 def _real(
