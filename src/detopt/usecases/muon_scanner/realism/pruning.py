@@ -17,11 +17,19 @@ from torch import Tensor
 from detopt.design import Design
 from detopt.errors import ConfigError, DesignError
 from detopt.usecases.muon_scanner.config import Config
+from detopt.usecases.muon_scanner.technologies import FINENESS, SHARES
 
 WORTHWHILE = 1.2  # base prices: a panel of less than a fifth of one in area is not built
 RELAXATION = 0.25  # base prices: width of the step from no panel to one
 PANEL_NAMES = ("panel_x", "panel_y", "panel_cost", "panel_resolution", "panel_efficiency")
-OPTIONAL_NAMES = ("panel_thickness", "panel_areal_density", "panel_tilt_x", "panel_tilt_y")
+OPTIONAL_NAMES = (
+    "panel_thickness",
+    "panel_areal_density",
+    "panel_tilt_x",
+    "panel_tilt_y",
+    SHARES,
+    FINENESS,
+)
 
 
 @dataclass(frozen=True)
