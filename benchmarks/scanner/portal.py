@@ -295,7 +295,7 @@ def judge(
             "metrics": {key: float(value) for key, value in outcome.metrics.items()},
             "purest": float(design[SHARES].amax(-1).min()) if SHARES in design else 1.0,
         }
-        if name.endswith(f" {SEEDS[0]}") or name.startswith("even "):
+        if name.endswith(f" {SEEDS[0]}") or name.startswith(("even ", "two ")):
             judged[name]["roc"] = _roc(summary, _real(problem).objective.goal.materials)
     return judged, samples
 

@@ -25,7 +25,7 @@ OTHERS = {
         for slab in (("Pb", thickness, False), (PLASTIC, 5, True))
     ],
 }
-ENERGIES = {1.0: 8_000, 5.0: 1_600, 20.0: 400, 50.0: 250}  # GeV: electrons
+ENERGIES = {1.0: 8_000, 5.0: 1_600, 20.0: 400, 50.0: 1_000}  # GeV: electrons
 SEED = 9753
 SHARE, MEAN, WIDTH = 0.01, 0.05, 0.10
 N_FAST = 4_000
