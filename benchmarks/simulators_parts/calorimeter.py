@@ -80,9 +80,7 @@ def _optimize(problem: Problem, n_rounds: int) -> Design:
     return problem.space.design(optimizer.recommend()).detach()
 
 
-def judge(
-    problem: Problem, design: Design, n_events: int, events: str = "fresh"
-) -> dict[str, Any]:
+def judge(problem: Problem, design: Design, n_events: int, events: str = "fresh") -> dict[str, Any]:
     """Objective on the events of that name, its standard error and its metrics."""
     seed = Seed(events, SEED)
     summary, outcome = summarize_design(problem, design, seed, n_events)
