@@ -13,7 +13,7 @@ Designs that were found are kept in `runs/portal` and not searched again with th
 in the folder `benchmarks`.
 """
 
-__all__ = ["gradients", "judge", "rows", "run", "scan", "search", "verdicts"]
+__all__ = ["gradients", "rows", "run", "search", "verdicts"]
 
 import hashlib
 import inspect
@@ -21,7 +21,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,13 @@ from detopt.gradients import check_gradients
 from detopt.gradients.check import generic_point
 from detopt.optimizers import make
 from detopt.pipeline import Pipeline, Summary, evaluate
-from detopt.pipeline.evaluation import bootstrap
-from detopt.pipeline.outcome import merge
 from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build, recommended_for
 from detopt.usecases.muon_scanner.portal.score import PortalRows
-from detopt.usecases.muon_scanner.portal.source import CLEAN
-from detopt.usecases.muon_scanner.portal.verdict import roc_curve
 from detopt.usecases.muon_scanner.technologies import SHARES, pure
 from detopt.usecases.muon_scanner.technologies import TECHNOLOGIES as TECHNOLOGY_TABLE
+from scanner import portal_choices
+from scanner.portal_judging import Portal, interval, judge, scan
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "portal.json"
 TECHNOLOGIES = ("rpc", "scintillator", "silicon")
@@ -53,15 +51,10 @@ ROUNDS = STUDY["rounds"]
 QUICK_ROUNDS = 14
 KEPT = Path(__file__).resolve().parent.parent.parent / "runs" / "portal"
 JUDGING = 10_800  # scans: 5400 harmless ones, 1800 of each material
-VERDICT = "verdict after removal of panels"  # name of its scans, which no search has seen
-SAMPLES = 400
-N_POINTS = 150  # of a curve
-TAILS = (0.025, 0.975)
 MIXED = "mixed"
 SOURCES = sorted(Path(inspect.getfile(PortalRows)).parent.glob("*.py"))
 ALARM = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
 SCENE = [repr(Config(task="portal")), ALARM]  # what was found in another one is not used again
-Portal = tuple[Pipeline, Design]
 SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
 CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
 CHECK_SCANS = 36
@@ -98,7 +91,15 @@ def run(quick: bool) -> dict[str, Any]:
                 design, cpu_s[label] = _search_once(name, problem, seed)
             found[label] = problem, design
     answers = scan(found, range(n_judge))
-    return {**verdicts(seeds, found, cpu_s, answers), "quick": quick, "gradients": gradients(quick)}
+    alone = [found[f"scintillator {seed}"][1] for seed in seeds]
+    if quick:  # too few rounds to give up a panel
+        alone = [problems[MIXED].baselines["two scintillator"]]
+    return {
+        **verdicts(seeds, found, cpu_s, answers),
+        "choices": portal_choices.judge_choices(problems[MIXED], alone, n_judge),
+        "quick": quick,
+        "gradients": gradients(quick),
+    }
 
 
 def verdicts(
@@ -155,6 +156,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     portals = [v for k, v in result["portals"].items() if k.startswith(f"{MIXED} ")]
     shares = min(one["purest"] for one in portals)
     table.append(("least share of the chosen technology", "1", f"{shares:.3f}", shares > 0.999))
+    table.append(portal_choices.row(result["choices"]))
     cpu = max(one.get("cpu_s", 0) for one in result["portals"].values())
     table.append(("CPU time of a study [s]", "<= 180", f"{cpu:.0f}", cpu <= 180))
     if "gradients" not in result:
@@ -254,69 +256,6 @@ def _search_once(name: str, problem: Pipeline, seed: int) -> tuple[Design, float
     return design, cpu_s
 
 
-@torch.no_grad()
-def scan(found: dict[str, Portal], scans: range) -> dict[str, list[Summary]]:
-    """Answers to fresh scans, in chunks; scans and random numbers are shared by all portals."""
-    answers: dict[str, list[Summary]] = {name: [] for name in found}
-    shared = _real(next(iter(found.values()))[0])
-    for first in range(scans.start, scans.stop, shared.chunk_size):
-        stream = Seed("portal", VERDICT).child(first)
-        n_scans = min(shared.chunk_size, scans.stop - first)
-        events = shared.source(n_scans, stream.child("scans").generator(), shared.dtype)
-        for name, (problem, design) in found.items():
-            real, values = _real(problem), design.to(shared.dtype)
-            readout = real.simulator(events, values, stream.child("hits").generator())
-            answers[name].append(real.analysis(real.reconstruction(readout, values), events))
-    return answers
-
-
-def _real(problem: Pipeline) -> Pipeline:
-    """The simulation that the verdict is taken from."""
-    real = problem.reference
-    assert isinstance(real, Pipeline)
-    return real
-
-
-def judge(
-    found: dict[str, Portal], answers: dict[str, list[Summary]]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Verdicts, and their values for resampled scans, the same ones for all portals."""
-    judged: dict[str, Any] = {}
-    samples: dict[str, Tensor] = {}
-    for name, (problem, design) in found.items():
-        summary, values = merge(answers[name]), design.to(problem.reference.dtype)
-        outcome = problem.reference.judge(summary, values)
-        samples[name] = bootstrap(
-            problem.reference, summary, values, Seed("portal", VERDICT), SAMPLES
-        )
-        judged[name] = {
-            "objective": _interval(float(outcome.objective), samples[name]),
-            "cost": float(_real(problem).cost(design)),
-            "metrics": {key: float(value) for key, value in outcome.metrics.items()},
-            "purest": float(design[SHARES].amax(-1).min()) if SHARES in design else 1.0,
-        }
-        if name.endswith(f" {SEEDS[0]}") or name.startswith(("even ", "two ")):
-            judged[name]["roc"] = _roc(summary, _real(problem).objective.goal.materials)
-    return judged, samples
-
-
-def _roc(summary: Summary, materials: Sequence[str]) -> dict[str, list[list[float]]]:
-    """Rates of false and true alarms for each material, thinned out."""
-    assert isinstance(summary, PortalRows)
-    harmless = summary.score[summary.kind == CLEAN]
-    curves = {}
-    for index, name in enumerate(materials):
-        false, true = roc_curve(harmless, summary.score[summary.kind == index])
-        step = max(1, len(false) // N_POINTS)
-        curves[name] = [false[::step].tolist(), true[::step].tolist()]
-    return curves
-
-
-def _interval(value: float, samples: Tensor) -> dict[str, float]:
-    low, high = samples.quantile(torch.tensor(TAILS, dtype=samples.dtype)).tolist()
-    return {"value": value, "low": low, "high": high}
-
-
 def _differences(samples: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str, Any]:
     """Of each mixed design to portals of humans and to each optimized one of a technology alone.
 
@@ -340,9 +279,9 @@ def _differences(samples: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str
     found, pooled = {}, {}
     for label, others in groups.items():
         each = [one - samples[other] for one in mixed for other in others]
-        found[label] = [_interval(float(one.mean()), one) for one in each]
+        found[label] = [interval(float(one.mean()), one) for one in each]
         mean = torch.stack(each).mean(0)
-        pooled[label] = _interval(float(mean.mean()), mean)
+        pooled[label] = interval(float(mean.mean()), mean)
     return {"differences": found, "mean_differences": pooled}
 
 
