@@ -1,16 +1,16 @@
 """Row `portal`: optimized portals against even ones, and against a single technology, at one cost.
 
-For each seed a study with all technologies and, with the same method, rounds and money, for the
-first seeds one restricted to each technology. All final designs and the evenly spread portals of
-humans are judged on the same fresh scans by the simulation with sharp edges. The intervals of
-differences come from resampling scans, the same ones for both designs.
+For each seed a study with all technologies and, with the same method, rounds and money, one
+restricted to each technology. All final designs and the portals of humans are judged on the same
+fresh scans by the simulation with sharp edges. The intervals of differences come from resampling
+scans, the same ones for both designs.
 
-    python -m scanner.portal            all studies, about half an hour of one core
+In the folder `benchmarks`:
+
+    python -m scanner.portal            all studies, about an hour and a half of one core
     python -m scanner.portal --quick    small ones, written nowhere
 
 Designs that were found are kept in `runs/portal` and not searched again with the same settings.
-
-in the folder `benchmarks`.
 """
 
 __all__ = ["gradients", "rows", "run", "search", "verdicts"]
