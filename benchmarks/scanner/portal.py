@@ -33,6 +33,7 @@ from detopt.design import Design
 from detopt.gradients import check_gradients
 from detopt.gradients.check import generic_point
 from detopt.optimizers import make
+from detopt.optimizers.multi_start import MultiStart
 from detopt.pipeline import Pipeline, Summary, evaluate
 from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build, recommended_for
@@ -52,9 +53,13 @@ QUICK_ROUNDS = 14
 KEPT = Path(__file__).resolve().parent.parent.parent / "runs" / "portal"
 JUDGING = 10_800  # scans: 5400 harmless ones, 1800 of each material
 MIXED = "mixed"
-SOURCES = sorted(Path(inspect.getfile(PortalRows)).parent.glob("*.py"))
-ALARM = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
-SCENE = [repr(Config(task="portal")), ALARM]  # what was found in another one is not used again
+PORTAL = Path(inspect.getfile(PortalRows)).parent
+SCANNER = PORTAL.parent
+OPTIMIZERS = Path(inspect.getfile(MultiStart)).parent
+SOURCES = sorted([*PORTAL.glob("*.py"), *SCANNER.glob("*.py"), *OPTIMIZERS.glob("*.py")])
+SOURCES += sorted((SCANNER / "realism").glob("*.py"))
+CODE = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+SCENE = [repr(Config(task="portal")), CODE]  # what was found in another one is not used again
 SMALL = {"exposure": 5.0, "voxel_size": 0.1, "n_scans": 12}
 CHECK_EXTRA = 1200  # most further repetitions of the estimator alone
 CHECK_SCANS = 36
@@ -156,7 +161,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     portals = [v for k, v in result["portals"].items() if k.startswith(f"{MIXED} ")]
     shares = min(one["purest"] for one in portals)
     table.append(("least share of the chosen technology", "1", f"{shares:.3f}", shares > 0.999))
-    table.append(portal_choices.row(result["choices"]))
+    table += portal_choices.choices_rows(result.get("choices", {}))
     cpu = max(one.get("cpu_s", 0) for one in result["portals"].values())
     table.append(("CPU time of a study [s]", "<= 180", f"{cpu:.0f}", cpu <= 180))
     if "gradients" not in result:

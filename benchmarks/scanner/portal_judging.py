@@ -1,6 +1,6 @@
 """Judges portals by the simulation with sharp edges, on scans that all of them share."""
 
-__all__ = ["Portal", "interval", "judge", "reference_of", "scan"]
+__all__ = ["Portal", "interval", "judge", "scan"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,19 +32,19 @@ def scan(
 ) -> dict[str, list[Summary]]:
     """Answers to the scans of that label, in chunks; all portals share scans and random numbers."""
     answers: dict[str, list[Summary]] = {name: [] for name in found}
-    shared = reference_of(next(iter(found.values()))[0])
+    shared = _reference(next(iter(found.values()))[0])
     for first in range(scans.start, scans.stop, shared.chunk_size):
         stream = Seed("portal", label).child(first)
         n_scans = min(shared.chunk_size, scans.stop - first)
         events = shared.source(n_scans, stream.child("scans").generator(), shared.dtype)
         for name, (problem, design) in found.items():
-            real, values = reference_of(problem), design.to(shared.dtype)
+            real, values = _reference(problem), design.to(shared.dtype)
             readout = real.simulator(events, values, stream.child("hits").generator())
             answers[name].append(real.analysis(real.reconstruction(readout, values), events))
     return answers
 
 
-def reference_of(problem: Pipeline) -> Pipeline:
+def _reference(problem: Pipeline) -> Pipeline:
     """The simulation that the verdict is taken from."""
     real = problem.reference
     assert isinstance(real, Pipeline)
@@ -65,12 +65,12 @@ def judge(
         )
         judged[name] = {
             "objective": interval(float(outcome.objective), samples[name]),
-            "cost": float(reference_of(problem).cost(design)),
+            "cost": float(_reference(problem).cost(design)),
             "metrics": {key: float(value) for key, value in outcome.metrics.items()},
             "purest": float(design[SHARES].amax(-1).min()) if SHARES in design else 1.0,
         }
         if name.endswith(f" {DRAWN_SEED}") or name.startswith(("even ", "two ")):
-            judged[name]["roc"] = _roc(summary, reference_of(problem).objective.goal.materials)
+            judged[name]["roc"] = _roc(summary, _reference(problem).objective.goal.materials)
     return judged, samples
 
 

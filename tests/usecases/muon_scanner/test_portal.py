@@ -16,6 +16,7 @@ from detopt.usecases.muon_scanner.portal.source import (
     hide,
     spread_sizes,
 )
+from detopt.usecases.muon_scanner.realism.pruning import final_sizing
 from detopt.usecases.muon_scanner.volumes import Grid
 
 SMALL = {"task": "portal", "cargo_edge": 0.8, "voxel_size": 0.1, "exposure": 4.0, "n_scans": 12}
@@ -163,15 +164,47 @@ def test_panels_with_hardly_any_money_do_nothing(small):
     assert not torch.allclose(score(0.001), score(0.09))
 
 
-def test_all_panels_stay_where_none_is_removed():
+def test_all_panels_stay_where_none_is_removed(small):
     problem = build(Config(**SMALL, removal_share=0.0))
+    money = torch.tensor([1, 0.02, 1, 1, 0.02, 1], dtype=torch.float64)
+    design = Design({**problem.baselines["even rpc"], "panel_cost": 20 * money / money.sum()})
+    counts = [len(one.scene(design).boxes) - 1 for one in (problem, small)]
+    assert counts == [6, 4]
     assert not any(name.startswith("two ") for name in problem.baselines)
-    assert len(problem.scene(problem.baselines["even rpc"]).boxes) == 7
 
 
 def test_a_portal_with_free_edges_has_no_removal():
-    problem = build(Config(**SMALL, budget_mode="soft"))
-    assert "panel_span" in [p.name for p in problem.space.parameters]
+    config = Config(**SMALL, budget_mode="soft")
+    problem = build(config)
+    assert config.removal_share == 0
+    assert not any(name.startswith("two ") for name in problem.baselines)
+    _, outcome = summarize_design(problem.reference, problem.space.start, Seed(1), 6)
+    assert "panels" not in outcome.metrics
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_above": 2, "n_below": 4},
+        {"technologies": ("rpc",)},
+        {"removal_share": 0.002},
+        {"side_panels": ("-x",)},
+        {"n_behind": 2, "known_momentum": "estimated"},
+    ],
+)
+def test_two_panels_a_side_fit_other_portals(options):
+    config = Config(**{**SMALL, **options})
+    problem = build(config)
+    design = problem.baselines["two rpc"]
+    problem.space.check(design)
+    assert float(problem.cost(design)) == pytest.approx(20)
+    kept = final_sizing(config).kept(design["panel_cost"])
+    n_others = len(kept) - config.n_above - config.n_below
+    above, below, others = kept.split([config.n_above, config.n_below, n_others])
+    assert (int(above.sum()), int(below.sum())) == (2, 2)
+    assert bool(above[[0, -1]].all())
+    assert bool(below[[0, -1]].all())
+    assert bool(others.all())
 
 
 @pytest.mark.parametrize(
@@ -192,6 +225,11 @@ def test_unusable_portals_are_refused(options, what):
 def test_weights_that_fit_no_material_are_refused(weights):
     with pytest.raises(ValueError, match="hidden_weights"):
         Config(**SMALL, hidden_weights=weights)
+
+
+def test_a_removal_of_all_equal_panels_is_refused():
+    with pytest.raises(ValueError, match="less than 1/6"):
+        Config(**SMALL, removal_share=0.17)
 
 
 def test_technologies_of_other_tasks_are_refused():

@@ -138,6 +138,11 @@ class Config(PortalOptions, RealismOptions):
             raise ValueError(f"`technologies` belong to the task `portal`, not to `{self.task}`")
         if self.budget_mode == "soft" and (self.panel_base_price or self.removal_share):
             raise ValueError("`panel_base_price` and `removal_share` need `budget_mode: fixed`")
+        if self.removal_share * self.n_panels >= 1:
+            raise ValueError(
+                f"`removal_share` must be less than 1/{self.n_panels}, the share of each of "
+                f"{self.n_panels} equal panels, got {self.removal_share:g}"
+            )
         if self.budget_mode == "soft" and (self.n_behind or self.side_panels):
             raise ValueError("`n_behind` and `side_panels` need `budget_mode: fixed`")
         return self

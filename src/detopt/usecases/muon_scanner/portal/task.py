@@ -23,9 +23,15 @@ from detopt.usecases.muon_scanner.portal.pictures import portal_pictures
 from detopt.usecases.muon_scanner.portal.score import PortalAnalysis, PortalRows, n_places
 from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
-from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors, sizings
+from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
+from detopt.usecases.muon_scanner.realism.pruning import final_sizing
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
-from detopt.usecases.muon_scanner.space import baselines, design_space, even_distances
+from detopt.usecases.muon_scanner.space import (
+    VANISHING_SHARE,
+    baselines,
+    design_space,
+    even_distances,
+)
 from detopt.usecases.muon_scanner.technologies import (
     SHARES,
     Equip,
@@ -39,7 +45,8 @@ CHUNK_MUONS = 48_000  # muons simulated at once: few chunks, whose graphs are ke
 CENTERS = ("panel_x", "panel_y")  # frozen by default: goods and blocks lie anywhere
 SWITCH = 0.01  # > 0 makes panels scatter
 FLAT = 0.01  # m; thickness at which panels are drawn
-REMOVED = 0.1  # of the least share of a panel that stays, what one has that goes
+REMOVED = 0.1  # money of a panel that goes, in the least shares of one that stays
+LEAST_MONEY = 10 * VANISHING_SHARE  # of such a panel, beside 1 for the others
 
 
 def portal(config: Config) -> Pipeline:
@@ -125,7 +132,7 @@ def human_portals(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str
     They are evenly spread, in pairs, or, where small panels are removed, `two` on each side.
     """
     places = dict(baselines(config, space, grid))
-    if config.removal_share > 0 and max(config.n_above, config.n_below) > 2:
+    if max(config.n_above, config.n_below) > 2 and config.removal_share > LEAST_MONEY:
         places["two"] = _two_a_side(config, places["even"], grid)
     if len(config.technologies) == 1:
         return {f"{name} {config.technologies[0]}": found for name, found in places.items()}
@@ -141,22 +148,29 @@ def human_portals(config: Config, space: DesignSpace, grid: Grid) -> Mapping[str
 
 def _two_a_side(config: Config, even: Design, grid: Grid) -> Design:
     """Panels far apart; those between them have so little money that they are removed."""
-    money, heights = [], {}
-    for name, n in (("upper_z", config.n_above), ("lower_z", config.n_below)):
-        near, far = even_distances(2, config.reach)
-        distances = torch.linspace(near, far, n, dtype=torch.float64)
-        is_above = name == "upper_z"
-        heights[name] = grid.high[2] + distances.flip(0) if is_above else grid.low[2] - distances
-        money += [1.0, *[REMOVED * config.removal_share] * (n - 2), 1.0]
-    shares = torch.tensor(money, dtype=torch.float64)
-    return Design({**even, **heights, "panel_cost": config.budget * shares / shares.sum()})
+    near, far = even_distances(2, config.reach)
+    above, below = (
+        torch.linspace(near, far, n, dtype=torch.float64) for n in (config.n_above, config.n_below)
+    )
+    little = max(REMOVED * config.removal_share, LEAST_MONEY)
+    money = torch.ones(config.n_panels, dtype=torch.float64)
+    money[1 : config.n_above - 1] = little
+    money[config.n_above + 1 : config.n_above + config.n_below - 1] = little
+    return Design(
+        {
+            **even,
+            "upper_z": grid.high[2] + above.flip(0),
+            "lower_z": grid.low[2] - below,
+            "panel_cost": config.budget * money / money.sum(),
+        }
+    )
 
 
 def portal_view(config: Config, volumes: Volumes, design: Design) -> Scene:
     """Panels by their technology, without those that are removed, and the container."""
     equip = Equip(config.technologies, is_pure=True)
     whole = design.detach().to(torch.float64)
-    panels = layout(equip(whole), config.n_above, sizings(config)[1])
+    panels = layout(equip(whole), config.n_above, final_sizing(config))
     kinds = [0] * config.n_panels
     if SHARES in whole:
         kinds = whole[SHARES].argmax(-1).tolist()

@@ -1,6 +1,6 @@
 """Which simulation and reconstruction a configuration asks for: ideal panels, or real ones."""
 
-__all__ = ["Detector", "detectors", "sizings"]
+__all__ = ["Detector", "detectors"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from detopt.usecases.muon_scanner.flow import Estimates, Scans
 from detopt.usecases.muon_scanner.realism.instrument import Instrument
 from detopt.usecases.muon_scanner.realism.momentum import MomentumPrior, momentum_prior
 from detopt.usecases.muon_scanner.realism.plane_hits import Response
-from detopt.usecases.muon_scanner.realism.pruning import Sizing
+from detopt.usecases.muon_scanner.realism.pruning import Sizing, final_sizing
 from detopt.usecases.muon_scanner.realism.scanner import RealReconstruction, RealSimulator
 from detopt.usecases.muon_scanner.realism.space import real_nuisances
 from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
@@ -56,7 +56,8 @@ def detectors(
     """
     grid = volumes.grid
     reference = (grid.low[2] + grid.high[2]) / 2
-    relaxed, final = sizings(config)
+    final = final_sizing(config)
+    relaxed = replace(final, is_final=False)
     may_remove = config.panel_base_price > 0 or config.removal_share > 0
     count = _Count(final) if may_remove else None
     known = config.known_momentum is True
@@ -72,12 +73,6 @@ def detectors(
         for sizing in (relaxed, final)
     )
     return soft, hard
-
-
-def sizings(config: Config) -> tuple[Sizing, Sizing]:
-    """What panels get of the budget: relaxed in the search, and at last, without removed ones."""
-    relaxed = Sizing(config.panel_base_price, config.removal_share)
-    return relaxed, replace(relaxed, is_final=True)
 
 
 def _real(

@@ -5,7 +5,7 @@ area. The shares of the budget relax the number of panels: a share may shrink to
 a panel whose share does not pay for itself is removed when the design is judged.
 """
 
-__all__ = ["Pruned", "Sizing", "prune"]
+__all__ = ["Pruned", "Sizing", "final_sizing", "prune"]
 
 import math
 from dataclasses import dataclass
@@ -80,6 +80,11 @@ class Sizing:
         return width * (torch.nn.functional.softplus(place) - nothing)
 
 
+def final_sizing(config: Config) -> Sizing:
+    """What the panels get at last, without those that are removed."""
+    return Sizing(config.panel_base_price, config.removal_share, is_final=True)
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A scanner with fewer panels.
@@ -112,7 +117,7 @@ def prune(config: Config, design: Design) -> Pruned:
         raise ConfigError("Panels are removed by their share of a fixed budget. Set it `fixed`.")
     design = design.detach()
     cost = design["panel_cost"]
-    kept = Sizing(config.panel_base_price, config.removal_share, is_final=True).kept(cost)
+    kept = final_sizing(config).kept(cost)
     counts = (config.n_above, config.n_below, config.n_behind, len(config.side_panels))
     above, below, behind, side = kept.split(counts)
     for name, part, least in (("above", above, 2), ("below", below, 2), ("behind", behind, 2)):
