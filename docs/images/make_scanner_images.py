@@ -29,6 +29,15 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent.parent / "benchmarks" / "results"
 DPI = 90
 COLORS = {"rpc": "tab:blue", "scintillator": "tab:orange", "silicon": "tab:green", "cargo": "0.85"}
+PORTAL_COLORS = ("0.7", "0.4", "tab:red", "tab:orange", "tab:blue")
+PORTAL_LABELS = {"rpc": "RPC"}
+PORTAL_TITLES = {
+    "even scintillator": "scintillator, evenly spread",
+    "two scintillator": "scintillator, two a side",
+    "mixed 0": "all technologies, optimized",
+    "scintillator 0": "scintillator, optimized",
+    "rpc 0": "RPC, optimized",
+}
 
 
 def portal_designs() -> tuple[Pipeline, dict[str, Design]]:
@@ -82,17 +91,6 @@ def portal_scene_figure() -> Figure:
     all_axes[0].set_ylabel("z [m]")
     figure.legend(handles=list(labels.values()), frameon=False, ncols=4, loc="outside upper center")
     return figure
-
-
-PORTAL_COLORS = ("0.7", "0.4", "tab:red", "tab:orange", "tab:blue")
-PORTAL_LABELS = {"rpc": "RPC"}
-PORTAL_TITLES = {
-    "even scintillator": "scintillator, evenly spread",
-    "two scintillator": "scintillator, two a side",
-    "mixed 0": "all technologies, optimized",
-    "scintillator 0": "scintillator, optimized",
-    "rpc 0": "RPC, optimized",
-}
 
 
 def _missed(judged: dict[str, Any]) -> str:
