@@ -56,13 +56,14 @@ def _portals(problem: Pipeline, optimized: Sequence[Design]) -> Mapping[str, Des
         return {}
     heights, money = (torch.stack(part).mean(0) for part in zip(*built, strict=True))
     upper, lower = heights.split(2)
-    spent = torch.tensor([money[0], UNBUILT, money[1], money[2], UNBUILT, money[3]])
+    unbuilt = torch.full_like(money[0], UNBUILT)
+    spent = torch.stack([money[0], unbuilt, money[1], money[2], unbuilt, money[3]])
     budget = problem.baselines["two rpc"]["panel_cost"].sum()
     same = {
         **problem.baselines["two rpc"],
         "upper_z": torch.stack([upper[0], upper.mean(), upper[1]]),
         "lower_z": torch.stack([lower[0], lower.mean(), lower[1]]),
-        "panel_cost": budget * spent.double() / spent.double().sum(),
+        "panel_cost": budget * spent / spent.sum(),
         FINENESS: torch.full((6,), COARSEST, dtype=torch.float64),
     }
     found = {}
