@@ -32,11 +32,11 @@ def geant4_data(
     A substitute is made from formulae and from xraylib. Every result that is made with it says so.
     """
     from detopt.simulators.geant4 import find_data, write_substitute
-    from detopt.simulators.geant4.folders import default_folder
+    from detopt.simulators.geant4.folders import chosen_folder
 
     if substitute and show:
         raise ConfigError("Give `--substitute` to write data or `--show` to look, not both.")
-    data = write_substitute(folder or default_folder()) if substitute else find_data(folder)
+    data = write_substitute(chosen_folder(folder)) if substitute else find_data(folder)
     found = {
         "folder": str(data.folder),
         "data": data.origin,

@@ -128,6 +128,34 @@ def test_without_data_the_error_says_how_to_get_them():
         find_data()
 
 
+def test_an_empty_variable_is_none(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "")
+    with pytest.raises(NotFoundError, match="There are no data for Geant4"):
+        find_data()
+
+
+@pytest.mark.parametrize("by", ["variable", "argument"])
+def test_the_home_folder_has_its_short_name(official, monkeypatch, by):
+    monkeypatch.setenv("HOME", str(official.parent))
+    short = f"~/{official.name}"
+    if by == "variable":
+        monkeypatch.setenv(VARIABLE, short)
+    assert find_data(short if by == "argument" else None).folder == official.resolve()
+    with pytest.raises(NotFoundError, match="There is no folder ~nobody-of-that-name/data"):
+        find_data("~nobody-of-that-name/data")
+
+
+def test_data_are_written_where_they_are_read(substitute, official, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    monkeypatch.setenv(VARIABLE, str(folder))
+    assert run_app(["geant4-data", "--substitute", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(folder.resolve())
+    assert find_data().folder == folder.resolve()
+    monkeypatch.setenv(VARIABLE, str(official))
+    assert run_app(["geant4-data", "--substitute"]) == 2
+    assert "never mixed" in capsys.readouterr().err
+
+
 def test_the_command_shows_and_refuses(substitute, capsys):
     assert run_app(["geant4-data", "--show", "--json", str(substitute.folder)]) == 0
     shown = json.loads(capsys.readouterr().out)

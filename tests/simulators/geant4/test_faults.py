@@ -1,6 +1,9 @@
 """What happens when the process of Geant4 fails: the event and the seed are named."""
 
 import re
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +36,8 @@ class Engine:
 
     def run(self, request, particles, first):
         deposits = np.repeat(particles["energy"][:, None], len(request["volumes"]), 1)
+        if first >= {slow}:
+            time.sleep(1000)
         bad = first <= {bad} < first + len(particles)
         if bad:
             {fault}
@@ -58,11 +63,11 @@ FAULTS = {
 
 @pytest.fixture
 def engine(tmp_path, substitute):
-    """Makes a Geant4 whose process fails in the event `BAD`."""
+    """Makes a Geant4 whose process fails in the event `BAD` and is slow from another one on."""
 
-    def make(fault, **options):
+    def make(fault, slow=N, **options):
         program = tmp_path / "engine.py"
-        values = {"worker": WORKER, "bad": BAD, "marker": str(tmp_path / "marker")}
+        values = {"worker": WORKER, "bad": BAD, "slow": slow, "marker": str(tmp_path / "marker")}
         program.write_text(ENGINE.format(fault=fault.format(bad=BAD), **values))
         options = {"limits": Limits(memory=4.0)} | options
         return Geant4(data=substitute.folder, program=str(program), **options)
@@ -101,6 +106,35 @@ def test_a_retry_goes_on_where_it_stopped(engine, n_workers):
     once = "if not marker.exists(): marker.touch(); os.abort()"
     geant4 = engine(once, limits=Limits(memory=4.0, retries=1), n_workers=n_workers)
     assert bool((run(geant4).energy == 0.5).all())
+
+
+def test_a_fault_ends_the_other_processes(engine):
+    """Event 17 is in the first half; the second half takes longer than anybody waits."""
+    limits = Limits(memory=4.0, retries=1)
+    geant4 = engine("os.abort()", slow=N // 2, n_workers=2, limits=limits, event_timeout=300.0)
+    begin = time.monotonic()
+    with pytest.raises(SimulationError, match="aborted with signal 6"):
+        run(geant4)
+    assert time.monotonic() - begin < 60
+    assert not _children()
+
+
+def test_the_user_who_interrupts_does_not_wait(engine, tmp_path):
+    geant4 = engine("marker.touch(); time.sleep(1000)", n_workers=2, event_timeout=300.0)
+
+    def interrupt():
+        while not (tmp_path / "marker").exists():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    begin = time.monotonic()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(geant4)
+    assert time.monotonic() - begin < 60
+    close_pools()
+    assert not _children()
+    assert bool((run(geant4, n=BAD).energy == 0.5).all())
 
 
 def test_a_call_has_an_end(engine):

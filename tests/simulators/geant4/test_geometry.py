@@ -10,6 +10,7 @@ from detopt.physics.shower_stacks import Layer, Stack
 from detopt.simulators.geant4 import Box, Cylinder, Primaries, Volume, stack_volume
 from detopt.simulators.geant4.gdml import write_gdml
 from detopt.simulators.geant4.gdml_reader import read_gdml
+from detopt.simulators.geant4.run import describe
 from detopt.simulators.geant4.volumes import walk
 
 LEAD = materials.get("Pb")
@@ -24,7 +25,8 @@ PIPE = Volume(
 )
 STACK = stack_volume(Stack.of([Layer(LEAD, 0.01), Layer(LEAD, 0.02, active=True)]), cells=(2, 3))
 MINIMAL = """<?xml version="1.0"?>{doctype}
-<gdml><define><constant name="half" value="50"/><position name="at" unit="cm" x="10"/>
+<gdml><define><constant name="half" value="50"/>
+<quantity name="field" value="1" unit="tesla"/><position name="at" unit="cm" x="10"/>
 <rotation name="quarter" unit="deg" y="90"/></define>
 <materials><isotope name="Pb208" N="208" Z="82"/><element name="Lead"><fraction n="1" ref="Pb208"/>
 </element><element name="O" Z="8"><atom value="16"/></element>
@@ -93,6 +95,9 @@ TUBE = '<tube name="t" rmax="1" z="2" aunit="deg" deltaphi="180"/>'
         ({"shape": "missing"}, "solid `missing`, which it does not define"),
         ({"material": "missing"}, "material `missing`"),
         ({"rotation": '<rotation x="0.3"/>'}, "right angles are"),
+        ({"rotation": '<scale x="1" y="1" z="-1"/>'}, "`block0x12` has a scale"),
+        ({"rotation": '<scaleref ref="mirror"/>'}, "`block0x12` has a scale"),
+        ({"solid": '<box name="f" x="field" y="1" z="1"/>', "shape": "f"}, "of a known unit"),
         ({"structure": "<assembly/>"}, "`assembly` is not supported"),
         ({"structure": "</volume>"}, "no complete XML"),
     ],
@@ -153,6 +158,21 @@ def test_without_an_active_volume_nothing_runs(geant4):
         (lambda: Cylinder(0.1, 1.0, 0.1), DomainError, "below the radius"),
         (lambda: Cylinder(0.1, 1.0, axis="w"), ConfigError, "x, y or z"),
         (lambda: Volume("world", Box((1.0, 1.0, 1.0)), "Pb"), ConfigError, "after a capital"),
+        (
+            lambda: describe(Volume("A", Cylinder(0.1, 1.0, axis="x"), "Pb")),
+            DomainError,
+            "`A` must be a box or a cylinder along z, got .*axis='x'",
+        ),
+        (
+            lambda: write_gdml(Volume("A", Cylinder(0.1, 1.0, axis="y"), "Pb"), "unwritten.gdml"),
+            DomainError,
+            "does not rotate its world",
+        ),
+        (
+            lambda: describe(Volume("A", Box((1.0, 1.0, 1.0)), "Pb", (0.1, 0.0, 0.0))),
+            DomainError,
+            r"`A` must be at \(0, 0, 0\), got \(0.1, 0.0, 0.0\)",
+        ),
         (
             lambda: Volume("A", Box((1.0, 1.0, 1.0)), "Pb", (math.nan, 0.0, 0.0)),
             DomainError,

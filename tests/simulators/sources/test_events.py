@@ -69,6 +69,14 @@ def test_without_replacement_each_event_comes_equally_often(rng):
     assert counts.max() <= 3
 
 
+def test_draws_without_replacement_know_nothing_of_each_other():
+    source = EventList(events([1] * 10), "without_replacement")
+    pair = [source(5, torch.Generator().manual_seed(i), torch.float64) for i in range(2)]
+    numbers = [set(one.labels["number"].tolist()) for one in pair]
+    assert [len(one) for one in numbers] == [5, 5]
+    assert numbers[0] & numbers[1]
+
+
 def test_an_epoch_has_all_events_once_in_the_order_of_its_seed():
     source = EventList(events([1] * 7))
     orders = [

@@ -2,10 +2,14 @@
 
 import itertools
 import os
+import signal
+import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 
 from detopt.errors import SimulationError
 from detopt.simulators.files import Limits
@@ -105,6 +109,70 @@ def test_there_are_two_processes_where_there_are_cores(monkeypatch, cores, expec
     assert len(Pythia([])._processes) == expected
     assert len(Chromo("Sibyll21", "proton", "air", 100.0)._processes) == expected
     assert len(Pythia([], n_workers=3)._processes) == 3
+
+
+WORKER = """
+import json, os, pathlib, sys, time
+here, answers = pathlib.Path({here!r}), int(sys.argv[-1])
+sys.stdin.readline()
+os.write(answers, b"R" + bytes(8))
+sys.stdin.readline()
+while True:
+    try:
+        number = len(list(here.glob("call-*")))
+        (here / f"call-{{number}}").touch(exist_ok=False)
+        break
+    except FileExistsError:
+        pass
+if number == 0 and {fails}:
+    while len(list(here.glob("call-*"))) < 2:
+        time.sleep(0.01)
+    os.kill(os.getpid(), 9)
+os.fork()
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def stuck(tmp_path):
+    """Makes a source of two processes with children that give no event; one of them may die."""
+    sources = []
+
+    def make(fails):
+        program = tmp_path / "program.py"
+        program.write_text(WORKER.format(here=str(tmp_path), fails=fails))
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+        python.chmod(0o755)
+        sources.append(Pythia([], python=python, n_workers=2, stretch=1))
+        return sources[-1]
+
+    yield make
+    for source in sources:
+        source.close()
+
+
+def test_a_process_that_dies_ends_the_others(stuck):
+    source, begin = stuck(fails=True), time.monotonic()
+    with pytest.raises(SimulationError, match="The process of Pythia ended, with seed"):
+        source(9, torch.Generator().manual_seed(1), torch.float64)
+    assert time.monotonic() - begin < 60
+    assert [process._process for process in source._processes] == [None, None]
+
+
+def test_the_user_who_interrupts_does_not_wait(stuck, tmp_path):
+    def interrupt():
+        while len(list(tmp_path.glob("call-*"))) < 2:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    source, begin = stuck(fails=False), time.monotonic()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        source(9, torch.Generator().manual_seed(1), torch.float64)
+    assert time.monotonic() - begin < 60
+    assert [process._process for process in source._processes] == [None, None]
+    assert len(list(tmp_path.glob("call-*"))) == 2  # no other stretch begins
 
 
 def test_cores_are_those_that_the_process_may_use():

@@ -162,6 +162,8 @@ def test_a_killed_process_is_an_error_and_another_one_starts(pythia, draw_after_
     [
         (["Beam:eCM = 3"], "does not know the setting 'Beam:eCM = 3'"),
         (["Beams:eCM = 0.001", "HardQCD:all = on"], "refuses the settings"),
+        (["beams:frametype = 4", "Beams:LHEF = z.lhe"], "from a file.*`read_lhe`"),
+        (["Beams:LHEF = z.lhe"], "from a file.*`read_lhe`"),
     ],
 )
 def test_settings_that_pythia_refuses_are_named(settings, match):

@@ -1,6 +1,15 @@
 """The folders of data that Geant4 reads: the official ones, or a substitute that says so."""
 
-__all__ = ["FOLDERS", "MARKER", "VARIABLE", "DataSet", "default_folder", "find_data", "open_data"]
+__all__ = [
+    "FOLDERS",
+    "MARKER",
+    "VARIABLE",
+    "DataSet",
+    "chosen_folder",
+    "default_folder",
+    "find_data",
+    "open_data",
+]
 
 import functools
 import hashlib
@@ -81,21 +90,40 @@ def default_folder() -> Path:
     return Path(cache) / "detopt" / f"geant4-{GEANT4}-substitute"
 
 
+def chosen_folder(folder: str | Path | None = None) -> Path:
+    """The folder where data are read and written, whether it is there or not.
+
+    Args:
+        folder: The folder, where `~` is the home folder; by default that of the variable
+            `GEANT4_DATA_DIR`, and where this is not set or empty, `default_folder()`.
+
+    Raises:
+        NotFoundError: It begins with the home folder of somebody who has none.
+    """
+    given = folder or os.environ.get(VARIABLE)
+    if not given:
+        return default_folder()
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise NotFoundError(f"There is no folder {given}: {error} Give its full path.") from error
+
+
 def find_data(folder: str | Path | None = None) -> DataSet:
     """The data set in a folder.
 
     Args:
-        folder: The folder; by default that of the variable `GEANT4_DATA_DIR`, or the one where
+        folder: The folder; by default that of `chosen_folder`, where
             `detopt geant4-data --substitute` writes.
 
     Raises:
         NotFoundError: There is no such folder, or it lacks a part.
         ConfigError: It is neither official nor a whole substitute.
     """
-    given = folder or os.environ.get(VARIABLE)
-    if given is None and not default_folder().is_dir():
+    chosen = chosen_folder(folder)
+    if chosen == default_folder() and not chosen.is_dir():
         raise NotFoundError(f"There are no data for Geant4. {HOW}")
-    return _open_once((Path(given) if given is not None else default_folder()).resolve())
+    return _open_once(chosen.resolve())
 
 
 @functools.cache

@@ -6,18 +6,18 @@ Lengths in the file are in mm, densities in g/cm3.
 __all__ = ["SENSITIVE", "write_gdml"]
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from detopt.physics._composition import load_table
 from detopt.simulators.geant4.media import Medium, medium
-from detopt.simulators.geant4.volumes import Box, Cylinder, Triple, Volume, walk
+from detopt.simulators.geant4.turns import check_world, tilt, upright
+from detopt.simulators.geant4.volumes import Box, Shape, Volume, walk
 
 SENSITIVE = "SensDet"  # the customary mark of a volume that is read out
 SCHEMA = "http://cern.ch/service-spi/app/releases/GDML/schema/gdml.xsd"
 MM_PER_M = 1e3
-ROTATIONS: Mapping[str, Triple] = {"x": (0.0, 90.0, 0.0), "y": (90.0, 0.0, 0.0)}  # of a z axis
 
 
 def write_gdml(world: Volume, path: str | Path) -> Path:
@@ -28,8 +28,10 @@ def write_gdml(world: Volume, path: str | Path) -> Path:
         path: Name of the file.
 
     Raises:
+        DomainError: The world is a cylinder along x or y, or has a position.
         NotFoundError: There is no material of a given name.
     """
+    check_world(world)
     root = ET.Element(
         "gdml",
         {
@@ -38,14 +40,10 @@ def write_gdml(world: Volume, path: str | Path) -> Path:
         },
     )
     ET.SubElement(root, "define")
-    media = {path: medium(volume.material) for path, volume in walk(world)}
-    _write_materials(ET.SubElement(root, "materials"), {one.name: one for one in media.values()})
-    solids = ET.SubElement(root, "solids")
-    for name, volume in walk(world):
-        _write_solid(solids, _identifier(name), volume)
-    structure = ET.SubElement(root, "structure")
-    for name, volume in reversed(list(walk(world))):  # daughters come before their mothers
-        _write_volume(structure, name, volume, media[name])
+    media = [medium(volume.material) for _, volume in walk(world)]
+    _write_materials(ET.SubElement(root, "materials"), {one.name: one for one in media})
+    solids, structure = ET.SubElement(root, "solids"), ET.SubElement(root, "structure")
+    _write_tree(solids, structure, world.name, world)
     setup = ET.SubElement(root, "setup", name="Default", version="1.0")
     ET.SubElement(setup, "world", ref=_identifier(world.name))
     target = Path(path)
@@ -73,13 +71,20 @@ def _write_materials(parent: ET.Element, media: Mapping[str, Medium]) -> None:
             ET.SubElement(node, "fraction", n=repr(share), ref=symbol)
 
 
-def _write_solid(parent: ET.Element, name: str, volume: Volume) -> None:
-    shape = volume.shape
+def _write_tree(solids: ET.Element, structure: ET.Element, path: str, volume: Volume) -> None:
+    """A volume, behind all that is in it; daughters stand in the coordinates of its solid."""
+    _write_solid(solids, _identifier(path), volume.shape)
+    daughters = upright(volume).daughters
+    for daughter in daughters:
+        _write_tree(solids, structure, f"{path}.{daughter.name}", daughter)
+    _write_volume(structure, path, volume, daughters)
+
+
+def _write_solid(parent: ET.Element, name: str, shape: Shape) -> None:
     if isinstance(shape, Box):
         lengths = dict(zip("xyz", map(_mm, shape.size), strict=True))
         ET.SubElement(parent, "box", {"name": f"{name}Solid", "lunit": "mm", **lengths})
         return
-    assert isinstance(shape, Cylinder)
     ET.SubElement(
         parent,
         "tube",
@@ -94,21 +99,24 @@ def _write_solid(parent: ET.Element, name: str, volume: Volume) -> None:
     )
 
 
-def _write_volume(parent: ET.Element, path: str, volume: Volume, contents: Medium) -> None:
+def _write_volume(
+    parent: ET.Element, path: str, volume: Volume, daughters: Iterable[Volume]
+) -> None:
     name = _identifier(path)
     node = ET.SubElement(parent, "volume", name=name)
-    ET.SubElement(node, "materialref", ref=contents.name)
+    ET.SubElement(node, "materialref", ref=medium(volume.material).name)
     ET.SubElement(node, "solidref", ref=f"{name}Solid")
-    for daughter in volume.daughters:
+    for daughter in daughters:
         own = _identifier(f"{path}.{daughter.name}")
         place = ET.SubElement(node, "physvol", name=daughter.name)
         ET.SubElement(place, "volumeref", ref=own)
         at = dict(zip("xyz", map(_mm, daughter.position), strict=True))
         ET.SubElement(place, "position", {"name": f"{own}Position", "unit": "mm", **at})
-        shape = daughter.shape
-        if isinstance(shape, Cylinder) and shape.axis in ROTATIONS:
-            angles = dict(zip("xyz", map(repr, ROTATIONS[shape.axis]), strict=True))
-            ET.SubElement(place, "rotation", {"name": f"{own}Rotation", "unit": "deg", **angles})
+        angles = tilt(daughter.shape)
+        if any(angles):
+            back = (repr(0.0 - angle) for angle in angles)  # GDML rotates the axes, not the solid
+            turns = dict(zip("xyz", back, strict=True))
+            ET.SubElement(place, "rotation", {"name": f"{own}Rotation", "unit": "deg", **turns})
     if volume.active:
         ET.SubElement(node, "auxiliary", auxtype=SENSITIVE, auxvalue=name)
 

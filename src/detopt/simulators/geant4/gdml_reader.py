@@ -7,7 +7,7 @@ __all__ = ["read_gdml"]
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 from xml.etree import ElementTree as ET
@@ -17,13 +17,19 @@ from detopt.errors import ConfigError, NotFoundError
 from detopt.physics._composition import load_table
 from detopt.physics.materials import Material
 from detopt.simulators.geant4.gdml import SENSITIVE
+from detopt.simulators.geant4.turns import turn_by, turned
 from detopt.simulators.geant4.volumes import Box, Cylinder, Shape, Triple, Volume
 
 METRES = {"nm": 1e-9, "um": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
 DEGREES = {"deg": 1.0, "degree": 1.0, "rad": 57.29577951308232, "radian": 57.29577951308232}
 DENSITIES = {"g/cm3": 1.0, "mg/cm3": 1e-3, "kg/m3": 1e-3}
-RIGHT = 90.0  # degrees
 TOLERANCE = 1e-6  # degrees
+UNITS = {  # of quantities, in those that a file means without a unit
+    "": 1.0,
+    **{name: metres / METRES["mm"] for name, metres in METRES.items()},
+    **{name: degrees / DEGREES["rad"] for name, degrees in DEGREES.items()},
+    **DENSITIES,
+}
 GEANT4_NAME = re.compile(r"0x[0-9a-f]+$")  # Geant4 adds addresses to names
 
 
@@ -36,19 +42,20 @@ def read_gdml(path: str | Path) -> Volume:
     Raises:
         NotFoundError: There is no such file.
         ConfigError: It is no XML, declares a document type or entities, or uses what is not
-            supported: other solids, oblique rotations, replicas, assemblies or files.
+            supported: other solids, oblique rotations, scales, replicas, assemblies or files.
         DomainError: A volume sticks out of the one around it.
 
     Note:
-        A rotation by right angles is taken over into box and tube. Volumes that are read out carry
-        the auxiliary `SensDet`. Materials are read by mass fraction, by number of atoms or as one
-        element; a name that begins with `G4_` and has no definition is one of Geant4's own.
+        A rotation by right angles is taken over into box and tube and all that is in them. Volumes
+        that are read out carry the auxiliary `SensDet`. Materials are read by mass fraction, by
+        number of atoms or as one element; a name that begins with `G4_` and has no definition is
+        one of Geant4's own.
     """
     source = Path(path)
     if not source.is_file():
         raise NotFoundError(f"There is no file {source}.")
     document = _Document.of(_parse(source))
-    return document.volume(document.world, "World", (0.0, 0.0, 0.0), ())
+    return document.volume(document.world, "World")
 
 
 def _parse(path: Path) -> ET.Element:
@@ -98,17 +105,12 @@ class _Document:
         for part in structure:
             if part.tag != "volume":
                 raise ConfigError(f"GDML with `{part.tag}` is not supported: use plain volumes.")
-        constants = {}
-        for kind in ("constant", "quantity", "variable"):
-            for node in root.iterfind(f"define/{kind}"):
-                unit = {**METRES, **DEGREES, **DENSITIES}.get(node.get("unit", ""), 1.0)
-                constants[node.get("name", "")] = _plain(node.get("value", ""), {}) * unit
 
         def named(pattern: str) -> dict[str, ET.Element]:
             return {node.get("name", ""): node for node in root.iterfind(pattern)}
 
         return cls(
-            constants,
+            _numbers(root),
             named("define/position"),
             named("define/rotation"),
             named("materials/element") | named("materials/isotope"),
@@ -118,26 +120,27 @@ class _Document:
             world.get("ref", ""),
         )
 
-    def volume(self, reference: str, name: str, position: Triple, turns: tuple[int, ...]) -> Volume:
-        """A volume with all that is in it."""
+    def volume(self, reference: str, name: str) -> Volume:
+        """A volume with all that is in it, neither placed nor turned."""
         node = _look_up(self.volumes, reference, "volume")
         daughters = tuple(self._daughter(child, i) for i, child in enumerate(node) if _is_in(child))
-        if turns and daughters:
-            raise ConfigError(f"The volume `{reference}` is rotated and has volumes inside.")
-        shape = self._shape(_reference(node, "solidref"))
         return Volume(
             name,
-            _turned(shape, turns),
+            self._shape(_reference(node, "solidref")),
             self._material(_reference(node, "materialref")),
-            position,
-            any(one.get("auxtype") == SENSITIVE for one in node.iterfind("auxiliary")),
-            daughters,
+            active=any(one.get("auxtype") == SENSITIVE for one in node.iterfind("auxiliary")),
+            daughters=daughters,
         )
 
     def _daughter(self, place: ET.Element, index: int) -> Volume:
         if place.tag != "physvol" or place.find("file") is not None:
             what = "file" if place.tag == "physvol" else place.tag
             raise ConfigError(f"GDML with `{what}` is not supported: place volumes one by one.")
+        if any(part.tag in ("scale", "scaleref") for part in place):
+            raise ConfigError(
+                f"The placement `{place.get('name')}` has a scale, which is not supported: give "
+                "the solid the wanted lengths."
+            )
         reference = _reference(place, "volumeref")
         name = GEANT4_NAME.sub("", place.get("name", "") or reference)
         clean = re.sub(r"[^A-Za-z0-9]", "", name)
@@ -145,7 +148,8 @@ class _Document:
             clean = f"Volume{index}{clean}"
         position = self._vector(place, "position", self.positions, METRES, "mm")
         angles = self._vector(place, "rotation", self.rotations, DEGREES, "rad")
-        return self.volume(reference, clean[0].upper() + clean[1:], position, _turns(angles))
+        volume = self.volume(reference, clean[0].upper() + clean[1:])
+        return replace(turned(volume, turn_by(angles).T), position=position)  # axes are rotated
 
     def _vector(
         self,
@@ -225,38 +229,23 @@ class _Document:
         return _symbol(_plain(node.get("Z", ""), self.numbers))
 
 
+def _numbers(root: ET.Element) -> dict[str, float]:
+    """Constants, variables and quantities; the latter in mm, rad or g/cm3, the units of GDML.
+
+    Quantities of other units are left out.
+    """
+    numbers = {}
+    for kind in ("constant", "quantity", "variable"):
+        for node in root.iterfind(f"define/{kind}"):
+            unit = UNITS.get(node.get("unit", ""))
+            if unit is not None:
+                numbers[node.get("name", "")] = unit * _plain(node.get("value", ""), {})
+    return numbers
+
+
 def _is_in(child: ET.Element) -> bool:
     """Whether a part of a volume is something that lies in it."""
     return child.tag not in ("materialref", "solidref", "auxiliary", "colorref")
-
-
-def _turns(angles: Triple) -> tuple[int, ...]:
-    """Axes about which there is an odd number of right angles."""
-    turns = []
-    for axis, angle in enumerate(angles):
-        n = round(angle / RIGHT)
-        if abs(angle - n * RIGHT) > TOLERANCE:
-            raise ConfigError(
-                f"A rotation by {angle:g} degrees is not supported: right angles are."
-            )
-        if n % 2:
-            turns.append(axis)
-    return tuple(turns)
-
-
-def _turned(shape: Shape, turns: tuple[int, ...]) -> Shape:
-    for turn in turns:
-        first, second = (axis for axis in range(3) if axis != turn)
-        if isinstance(shape, Box):
-            size = list(shape.size)
-            size[first], size[second] = size[second], size[first]
-            shape = Box((size[0], size[1], size[2]))
-        else:
-            order = ["x", "y", "z"]
-            order[first], order[second] = order[second], order[first]
-            axis = order["xyz".index(shape.axis)]
-            shape = Cylinder(shape.radius, shape.length, shape.inner_radius, axis)
-    return shape
 
 
 def _add(shares: dict[str, float], symbol: str, amount: float) -> None:
@@ -297,4 +286,7 @@ def _plain(text: str, numbers: Mapping[str, float]) -> float:
     try:
         return convert(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no plain number: expressions are not read.") from error
+        raise ConfigError(
+            f"{text!r} is no plain number and no quantity of a known unit: expressions are not "
+            f"read. Units are: {', '.join(filter(None, UNITS))}."
+        ) from error

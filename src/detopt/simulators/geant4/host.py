@@ -134,6 +134,10 @@ class Host:
         except (BrokenPipeError, EOFError):
             raise CrashError(self._end(), rows, self._output()) from None
 
+    def kill(self) -> None:
+        """End the process under a call of another thread, which fails and closes it."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         self._link.close()

@@ -8,7 +8,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from detopt.errors import SimulationError
 from detopt.simulators.geant4.host import CrashError, Host, Settings
+from detopt.simulators.threads import Halt, in_threads
 
 MOST_CALLS = 1000  # of a process, before a fresh one takes over
 Array = npt.NDArray[Any]
@@ -59,7 +59,8 @@ class Pool:
         """Deposits of all rows, volume by volume [MeV]; the same for any number of processes.
 
         Raises:
-            SimulationError: A process failed again after all retries, or left something unusable.
+            SimulationError: A process failed again after all retries, or left something unusable;
+                the other processes of the call are ended.
         """
         n = len(task.particles)
         with tempfile.TemporaryDirectory(prefix="detopt-geant4-") as name:
@@ -67,11 +68,9 @@ class Pool:
             np.save(folder / "particles.npy", task.particles, allow_pickle=False)
             edges = [n * i // self.n_workers for i in range(self.n_workers + 1)]
             shares = [pair for pair in itertools.pairwise(edges) if pair[0] < pair[1]]
-            if len(shares) == 1:
-                self._run_share(task, folder, shares[0])
-            else:
-                with ThreadPoolExecutor(len(shares)) as threads:
-                    list(threads.map(lambda share: self._run_share(task, folder, share), shares))
+            in_threads(
+                lambda share, halt: self._run_share(task, folder, share, halt), shares, len(shares)
+            )
             try:
                 return _collect(task, folder)
             except SimulationError:
@@ -86,46 +85,53 @@ class Pool:
             host.close()
 
     @contextmanager
-    def _lease(self) -> Iterator[Host]:
-        """A process for one call; it is kept afterwards unless it failed."""
+    def _lease(self, halt: Halt) -> Iterator[Host]:
+        """A process for one call; it is kept afterwards unless it failed or may be dead."""
         with self._free:
             with self._lock:
                 host = self._idle.pop() if self._idle else None
             host = host or Host(self.settings)
-            yield host
-            if host.n_calls < MOST_CALLS:
+            with halt.covers(host.kill):
+                yield host
+            if host.n_calls < MOST_CALLS and not halt.over:
                 with self._lock:
                     self._idle.append(host)
             else:
                 host.close()
 
-    def _run_share(self, task: Task, folder: Path, share: tuple[int, int]) -> None:
+    def _run_share(self, task: Task, folder: Path, share: tuple[int, int], halt: Halt) -> None:
         """Run some rows; after a failure go on behind the last whole block."""
         first, last = share
         attempt = 0
         while first < last:
             try:
-                self._request(task, folder, (first, last), single=False)
+                self._request(task, folder, (first, last), halt)
                 return
             except CrashError as crash:
+                if halt.over:
+                    raise
                 rows = crash.rows or (first, first)
                 first = max(first, rows[0])
                 if attempt >= self.settings.limits.retries:
-                    exact = rows if crash.is_over else self._name_row(task, folder, rows)
+                    exact = rows if crash.is_over else self._name_row(task, folder, rows, halt)
                     raise SimulationError(_explain(task, exact, crash, attempt)) from crash
             attempt += 1
 
-    def _name_row(self, task: Task, folder: Path, rows: tuple[int, int]) -> tuple[int, int]:
+    def _name_row(
+        self, task: Task, folder: Path, rows: tuple[int, int], halt: Halt
+    ) -> tuple[int, int]:
         """The single row that fails, if it does so again alone."""
         if rows[1] - rows[0] <= 1:
             return rows
         try:
-            self._request(task, folder, rows, single=True)
+            self._request(task, folder, rows, halt, single=True)
         except CrashError as again:
             return again.rows or rows
         return rows
 
-    def _request(self, task: Task, folder: Path, rows: tuple[int, int], single: bool) -> None:
+    def _request(
+        self, task: Task, folder: Path, rows: tuple[int, int], halt: Halt, single: bool = False
+    ) -> None:
         request = {
             **task.request,
             "folder": str(folder),
@@ -133,7 +139,7 @@ class Pool:
             "single": single,
             "event_timeout": self.settings.event_timeout,
         }
-        with self._lease() as host:
+        with self._lease(halt) as host:
             host.run(request, folder)
 
 

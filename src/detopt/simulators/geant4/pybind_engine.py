@@ -189,13 +189,12 @@ def _detector(g4: Any) -> Any:
 
     class Detector(g4.G4VUserDetectorConstruction):  # type: ignore[misc]
         active: list[Any]
-        kept: list[Any]  # what Python made and Geant4 uses
 
         def set(self, request: dict[str, Any], media: dict[str, Any]) -> None:
             self.request, self.media = request, media
 
         def Construct(self) -> Any:  # noqa: N802
-            self.active, self.kept = [], []
+            self.active = []
             ((name, tree),) = self.request["geometry"].items()
             columns = {path: i for i, path in enumerate(self.request["volumes"])}
             return self.place(tree, name, None, columns)
@@ -215,10 +214,9 @@ def _detector(g4: Any) -> Any:
             if path in columns:
                 self.active.append(volume)
             at = g4.G4ThreeVector(*(MM_PER_CM * x for x in tree.get("position", (0.0, 0.0, 0.0))))
-            rotation = _rotation(g4, tree.get("rotation", (0.0, 0.0, 0.0)))
-            self.kept.append(rotation)
+            turn = g4.G4Transform3D(_rotation(g4, tree.get("rotation", (0.0, 0.0, 0.0))), at)
             number = columns.get(path, 0)
-            placed = g4.G4PVPlacement(rotation, at, volume, path, mother, False, number, False)
+            placed = g4.G4PVPlacement(turn, volume, path, mother, False, number, False)
             for daughter, inner in _daughters(tree):
                 self.place(inner, f"{path}.{daughter}", volume, columns)
             return placed
@@ -240,9 +238,7 @@ def _solid(g4: Any, name: str, tree: Tree) -> Any:
 
 
 def _rotation(g4: Any, degrees: list[float] | tuple[float, ...]) -> Any:
-    """A rotation about x, y and z, or None."""
-    if not any(degrees):
-        return None
+    """The rotation of a volume about x, then y, then z."""
     rotation = g4.G4RotationMatrix()
     for turn, angle in zip(
         (rotation.rotateX, rotation.rotateY, rotation.rotateZ), degrees, strict=True

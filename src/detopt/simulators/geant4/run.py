@@ -23,7 +23,8 @@ from detopt.simulators.geant4.host import WORKER, Settings
 from detopt.simulators.geant4.media import Medium, medium
 from detopt.simulators.geant4.pool import Task, shared_pool
 from detopt.simulators.geant4.primaries import Primaries
-from detopt.simulators.geant4.volumes import Box, Cylinder, Volume, walk
+from detopt.simulators.geant4.turns import check_world, tilt, upright
+from detopt.simulators.geant4.volumes import Box, Shape, Volume, walk
 
 ELECTROMAGNETIC = (
     *("standard", "option1", "option2", "option3", "option4"),
@@ -37,7 +38,6 @@ LEPTONS = range(11, 19)
 PHOTON = 22
 MEV_PER_GEV = 1e3
 CM_PER_M = 100.0
-ROTATIONS = {"x": [0.0, 90.0, 0.0], "y": [90.0, 0.0, 0.0]}  # degrees, of an axis along z
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ class Geant4:
 
         Raises:
             ConfigError: No volume is active.
-            DomainError: Particles start outside, or are hadrons that the data do not describe.
+            DomainError: Particles start outside, or are hadrons that the data do not describe, or
+                the world is a cylinder along x or y or has a position.
             NotFoundError: There are no data or no such material.
             MissingExtraError: The engine is not installed.
             SimulationError: Geant4 failed; the message names the event and the seed.
@@ -199,33 +200,37 @@ def split_physics(physics: str) -> tuple[str, str]:
 
 
 def describe(world: Volume) -> dict[str, Any]:
-    """Geometry and media of a request."""
+    """Geometry and media of a request; daughters stand in the coordinates of a mother's solid.
+
+    Raises:
+        DomainError: The world is a cylinder along x or y, or has a position.
+        NotFoundError: There is no material of a given name.
+    """
+    check_world(world)
     media: dict[str, Medium] = {}
 
     def tree(volume: Volume) -> dict[str, Any]:
         one = medium(volume.material)
         media[one.name] = one
-        node: dict[str, Any] = {"material": one.name, **_shape(volume)}
+        node: dict[str, Any] = {"material": one.name, **_shape(volume.shape)}
         if any(volume.position):
             node["position"] = [CM_PER_M * x for x in volume.position]
         if volume.active:
             node["role"] = "record_deposits"
-        return node | {daughter.name: tree(daughter) for daughter in volume.daughters}
+        return node | {daughter.name: tree(daughter) for daughter in upright(volume).daughters}
 
     geometry = {world.name: tree(world)}
     return {"geometry": geometry, "media": [vars(one) for one in media.values()]}
 
 
-def _shape(volume: Volume) -> dict[str, Any]:
-    shape = volume.shape
+def _shape(shape: Shape) -> dict[str, Any]:
     if isinstance(shape, Box):
         return {"box": [CM_PER_M * length for length in shape.size]}
-    assert isinstance(shape, Cylinder)
     sizes = {"radius": CM_PER_M * shape.radius, "length": CM_PER_M * shape.length}
     if shape.inner_radius:
         sizes["thickness"] = CM_PER_M * (shape.radius - shape.inner_radius)
-    rotation = {"rotation": ROTATIONS[shape.axis]} if shape.axis in ROTATIONS else {}
-    return {"cylinder": sizes, **rotation}
+    angles = tilt(shape)
+    return {"cylinder": sizes, **({"rotation": list(angles)} if any(angles) else {})}
 
 
 def _rows(primaries: Primaries) -> npt.NDArray[Any]:

@@ -100,6 +100,10 @@ class Volume:
     Raises:
         ConfigError: The name is not of that form, or two daughters have the same.
         DomainError: A daughter's centre, or the corners of a box in a box, lie outside.
+
+    Note:
+        Positions are along the axes of the world, also in a cylinder along x or y. The world itself
+        is a box or a cylinder along z, without a position.
     """
 
     name: str

@@ -44,13 +44,15 @@ class EventList(Source[ListT]):
     draw                    which events                                their weights
     ======================  ==========================================  ===========================
     `with_replacement`      each with the same probability              as listed
-    `without_replacement`   a random order; the whole list before any   as listed
-                            event comes again
+    `without_replacement`   a random order; in a draw the whole list    as listed
+                            comes before any event comes again
     `by_weight`             in proportion to :math:`|w|`                mean of :math:`|w|`, signed
     ======================  ==========================================  ===========================
 
     The mean of weight times any quantity over drawn events is in all three, on average, that over
-    the list.
+    the list. Draws know nothing of each other: two chunks of an evaluation may have the same
+    events, also `without_replacement`, unless its `chunk_size` makes it one draw. `epoch` goes once
+    through the list in blocks.
 
     Args:
         events: Particles, primaries or columns.

@@ -7,7 +7,6 @@ import queue
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from detopt.pipeline import Source
 from detopt.simulators.files import Limits
 from detopt.simulators.sources.generator_process import GeneratorProcess, Program
 from detopt.simulators.sources.particles import FINAL, Particles
+from detopt.simulators.threads import Halt, in_threads
 
 BLOCK = 200  # events; larger ones need memory that is new to the process, smaller ones cost calls
 STRETCH = 2000  # events; each stretch costs some 3 ms for a copy of the process
@@ -101,19 +101,16 @@ class Generator(Source[Particles]):
         for process in self._processes:
             free.put(process)
 
-        def run(stretch: Stretch) -> list[dict[str, Any]]:
+        def run(stretch: Stretch, halt: Halt) -> list[dict[str, Any]]:
             seed, size, first = stretch
             process = free.get()
             try:
-                return process.run(seed, size, self.block, first, end)
+                return process.run(seed, size, self.block, first, end, halt)
             finally:
                 free.put(process)
 
         n = min(len(self._processes), len(stretches))
-        if n == 1:
-            return [block for one in stretches for block in run(one)]
-        with ThreadPoolExecutor(n) as threads:
-            return [block for blocks in threads.map(run, stretches) for block in blocks]
+        return [block for blocks in in_threads(run, stretches, n) for block in blocks]
 
 
 def _cores() -> int:

@@ -28,6 +28,7 @@ from detopt.errors import (
 )
 from detopt.simulators.files import OUTPUT, Limits, last_output
 from detopt.simulators.process import GIGABYTE, WITH_LIMIT
+from detopt.simulators.threads import Halt
 
 WORKER = Path(__file__).with_name("generator_worker.py")
 HEADER = 9  # bytes before a frame: letter and length
@@ -80,7 +81,7 @@ class GeneratorProcess:
         self._answers = -1
 
     def run(
-        self, seed: int, n_events: int, block: int, first: int, end: float
+        self, seed: int, n_events: int, block: int, first: int, end: float, halt: Halt
     ) -> list[dict[str, Any]]:
         """Blocks of events, as arrays by name.
 
@@ -90,6 +91,7 @@ class GeneratorProcess:
             block: Events handed over at a time.
             first: Number of the first one, for messages.
             end: When the time of the call is over, by the monotonic clock [s].
+            halt: Ends the process from another thread.
 
         Raises:
             ConfigError: The program refuses a setting.
@@ -98,12 +100,15 @@ class GeneratorProcess:
         """
         blocks: list[dict[str, Any]] = []
         try:
-            if self._process is None:
+            is_new = self._process is None
+            if is_new:
                 self._start()
-                self._frame(end)
-            self._ask({"seed": seed, "n_events": n_events, "block": block})
-            while (frame := self._frame(end)) is not None:
-                blocks.append(frame)
+            with halt.covers(self._kill):
+                if is_new:
+                    self._frame(end)
+                self._ask({"seed": seed, "n_events": n_events, "block": block})
+                while (frame := self._frame(end)) is not None:
+                    blocks.append(frame)
             made = sum(len(one["size"]) for one in blocks)
             if made != n_events:
                 raise SimulationError(f"{self.program.name} made {made} events, not {n_events}.")
@@ -118,13 +123,14 @@ class GeneratorProcess:
         except BaseException:
             self.close()
             raise
+        if halt.over:
+            self.close()  # it may be dead
         return blocks
 
     def close(self) -> None:
         """End the process and what it started."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill()
             self._process.wait()
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -134,6 +140,12 @@ class GeneratorProcess:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def _kill(self) -> None:
+        """Kill the process and what it started: who reads from it comes to the end."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": None, "_folder": None, "_answers": -1}

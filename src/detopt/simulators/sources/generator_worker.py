@@ -28,6 +28,7 @@ import numpy as np
 MM_PER_M, SPEED_OF_LIGHT = 1e3, 299_792_458.0
 BEAM_CODE = 12  # minus this is the status of a beam particle, as of Pythia's
 FAILURES = 100  # of Pythia's events in a row
+FROM_FILE = 4  # frame type of Pythia's beams
 KINDS = {"i32": np.int32, "i64": np.int64}  # of indices, in the words of awkward
 
 
@@ -83,6 +84,15 @@ def make_pythia(settings: list[str], answers: int) -> Any:
     for line in ["Print:quiet = on", *settings, "Random:setSeed = on", "Random:seed = 1"]:
         if not pythia.readString(line):
             fail(answers, "settings", f"Pythia does not know the setting {line!r}.")
+    if pythia.mode("Beams:frameType") == FROM_FILE or pythia.word("Beams:LHEF") != "void":
+        fail(
+            answers,
+            "settings",
+            "Pythia cannot take events from a file here (`Beams:frameType = 4`, `Beams:LHEF`): "
+            "every stretch would begin with the first one. Read the file with `read_lhe` and draw "
+            "from it with `EventList`; for its showers run Pythia by hand, and read the HepMC file "
+            "that it writes with `read_hepmc`.",
+        )
     if not pythia.init():
         fail(answers, "settings", "Pythia refuses the settings.")
     return pythia

@@ -40,6 +40,9 @@ class Pythia(Generator):
         later ones; `close` ends them. Statuses are those of HepMC: 1, 2 for what decayed or was an
         intermediate step, 4 for a beam. For POSIX systems.
 
+        Events of a file (`Beams:LHEF`) are refused, since every stretch would begin with the first
+        one: see `read_lhe`.
+
     References:
         C. Bierlich et al., SciPost Phys. Codebases 8 (2022).
     """
