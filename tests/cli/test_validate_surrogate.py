@@ -44,6 +44,80 @@ def test_table_json_and_figure_are_written(detopt, files):
     assert forced.document["features"] == ["column 0", "column 1", "column 2"]
 
 
+def changed(files, **changes):
+    """The reference with other arrays."""
+    with np.load(files / "rows.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(files / "other.npz", **(arrays | changes))
+    return "model.safetensors", "other.npz", "--quantity", "response"
+
+
+SHAPES = {
+    "conditions too few": {"conditions": np.zeros((150, 1))},
+    "other number of rows": {"conditions": np.zeros((100, 2))},
+    "other columns": {"rows": np.ones((150, 2))},
+    "one number": {"rows": np.ones(())},
+}
+
+
+@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
+def test_rows_of_another_surrogate_are_refused(detopt, files, changes):
+    answer = detopt("validate-surrogate", *changed(files, **changes))
+    assert answer.code == 2
+    assert "the 2 conditions and 3 columns of the surrogate, got" in answer.err
+
+
+@pytest.mark.parametrize("name", ["conditions", "rows", "theta", "totals", "step", "given"])
+def test_numbers_that_are_not_finite_are_refused(detopt, files, name):
+    with np.load(files / "rows.npz") as file:
+        bad = file[name].copy()
+    bad[(0,) * bad.ndim] = np.nan
+    answer = detopt("validate-surrogate", *changed(files, **{name: bad}))
+    assert answer.code == 2
+    assert f"not finite in {name}" in answer.err
+
+
+DESIGNS = {
+    "a list of designs": ({"theta": [0.5]}, "together the 2 conditions"),
+    "too many conditions": ({"given": [0.5, 0.5]}, "together the 2 conditions"),
+    "no list of conditions": ({"given": 0.5}, "together the 2 conditions"),
+    "two steps": ({"step": [0.1, 0.2]}, "`step` one number"),
+    "totals of two designs": ({"totals": np.ones((2, 1, 2, 9))}, "an array of (1, 1, 2) times"),
+    "totals without sides": ({"totals": np.ones((1, 1, 9))}, "an array of (1, 1, 2) times"),
+    "one event": ({"totals": np.ones((1, 1, 2, 1))}, "two or more events"),
+    "step back": ({"step": -0.1}, "a step > 0"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), DESIGNS.values(), ids=DESIGNS)
+def test_designs_of_another_surrogate_are_refused(detopt, files, changes, message):
+    answer = detopt("validate-surrogate", *changed(files, **changes))
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_a_file_that_was_cut_is_refused(detopt, files):
+    whole = (files / "rows.npz").read_bytes()
+    for part in (whole[: len(whole) // 2], whole[:200] + b"?" * 50 + whole[250:], b""):
+        (files / "cut.npz").write_bytes(part)
+        answer = detopt("validate-surrogate", "model.safetensors", "cut.npz")
+        assert answer.code == 2
+        assert "no .npz file of numbers" in answer.err
+
+
+@pytest.mark.parametrize("kind", ["U3", "c16"])
+def test_texts_and_complex_numbers_are_refused(detopt, files, kind):
+    answer = detopt("validate-surrogate", *changed(files, rows=np.ones((150, 3)).astype(kind)))
+    assert answer.code == 2
+    assert "no .npz file of numbers" in answer.err
+
+
+def test_other_arrays_of_the_file_do_not_matter(detopt, files):
+    words = changed(files, remarks=["lead", "iron"], theta=np.nan)[:2]
+    answer = detopt("validate-surrogate", *words, "--steps", "5")
+    assert answer.code == 0, answer.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -72,6 +72,26 @@ def test_objectives_by_event_add_up_event_by_event():
     assert answers.value[:, 0].tolist() == [5, 5, 5, 5]
 
 
+@pytest.mark.parametrize(("price", "expected"), [
+    (3.0, 0.05),
+    ({"value": 3.0, "std_error": 0.12}, 0.13),
+])  # fmt: skip
+def test_the_sum_keeps_the_error_of_every_part(price, expected):
+    error = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    error = 2 + (error - error.mean()) / error.std(correction=0)  # of width 1: 1 / sqrt(400)
+    names = Names(("error", "price"))
+    answers = read({"objectives": {"error": error, "price": price}}, 400, names)
+    assert answers.means().tolist() == pytest.approx([5.0, 2.0, 3.0])
+    assert resampled(answers)[:, 0].std().item() == pytest.approx(expected, rel=0.08)
+
+
+def test_the_error_of_a_number_beside_events_is_not_lost():
+    parts = {"error": [1.0, 2.0, 3.0, 4.0], "price": {"value": 3.0, "std_error": 0.5}}
+    answers = read({"objectives": parts}, names=Names(("error", "price")))
+    assert answers.value[:, 0].tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert answers.noise[:, 0].square().mean().item() == pytest.approx(0.5**2 * 4)
+
+
 @given(value=NUMBERS, error=st.floats(1e-3, 1e3))
 def test_a_standard_error_does_not_move_the_value(value, error):
     means = read({"objective": value, "std_error": error}).means()
@@ -115,6 +135,8 @@ REFUSED = {
     "wrong number of events": ([1, 2, 3], "has 3 values, but 4 events were wanted"),
     "one event that is not finite": ([1, 2, 3, float("inf")], r"`objective\[3\]` is not finite"),
     "nested lists": ([[1], [2], [3], [4]], r"`objective\[0\]` must be a number"),
+    "an endless integer": (10**5000, "`objective` is too large: an integer of 16610 bits"),
+    "a sum without bounds": ([1e308] * 4, "`objective` are too large for their sum"),
     "empty": ({}, "lacks `objective`"),
     "misspelt key": ({"objectiv": 1}, "unknown key `objectiv`"),
     "undeclared constraint": (

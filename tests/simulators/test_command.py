@@ -209,6 +209,34 @@ def test_files_of_all_calls_are_kept_where_asked(tmp_path):
     assert {path.name for path in kept.iterdir()} == {"design.json", "result.json", "output.txt"}
 
 
+ODD = "ln -s /no/such/file {folder}/link; mkfifo {folder}/pipe"
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_links_and_pipes_of_a_call_are_no_failure(tmp_path, caplog, run):
+    odd = shell(f"{ODD}; {FINE}", limits=Limits(logs=tmp_path, keep="all"))
+    for _ in range(1 if run == "first" else 2):
+        assert call(odd) == {"objective": 1.5}
+    (kept,) = tmp_path.iterdir()
+    assert {path.name for path in kept.iterdir()} == {
+        *("design.json", "result.json", "output.txt", "link")
+    }
+    assert (kept / "link").is_symlink()
+    assert not caplog.records
+
+
+def test_what_cannot_be_kept_hides_no_reason_and_no_result(tmp_path, caplog):
+    logs, count = tmp_path / "logs", tmp_path / "count"
+    logs.write_text("a file where the folder should be\n")
+    failing = f"echo again >> {count}; echo no field map; exit 3"
+    with pytest.raises(SimulationError, match=r"code 3 after 3 attempts.*no field map$"):
+        call(shell(failing, limits=Limits(logs=logs, retries=2)))
+    assert len(count.read_text().splitlines()) == 3
+    assert call(shell(FINE, limits=Limits(logs=logs, keep="all"))) == {"objective": 1.5}
+    assert [record.name for record in caplog.records] == ["detopt.simulators"] * 4
+    assert "Not all files of the call are kept" in caplog.text
+
+
 def test_worker_processes_run_programs_side_by_side():
     problem = BlackBox(SPACE, shell('echo "{seed}e-9" > {result}'), n_events=3, chunk_size=1)
     request = Request(THETA, ("a",))

@@ -263,6 +263,21 @@ def test_unusable_examples_are_refused(kind):
         model.fit(good[0], good[1] + math.nan, rng)
 
 
+@every_kind
+def test_conditions_of_another_width_are_refused(kind):
+    rng, model = generator_of(), kind(2, 3, SHORT)
+    model.fit(torch.rand(9, 2, generator=rng), torch.rand(9, 3, generator=rng), rng)
+    with pytest.raises(MethodError, match=r"fitted with 2 conditions.* got the shape \(5, 1\)"):
+        model.sample(torch.zeros(5, 1), rng)
+
+
+def test_the_density_of_other_columns_is_refused():
+    rng, model = generator_of(), ConditionalFlow(2, 3, SHORT)
+    model.fit(torch.rand(9, 2, generator=rng), torch.rand(9, 3, generator=rng), rng)
+    with pytest.raises(MethodError, match=r"fitted with 3 columns.* got the shape \(5, 1\)"):
+        model.log_prob(torch.zeros(5, 2), torch.zeros(5, 1))
+
+
 @pytest.mark.parametrize("kind", [CramerGAN, WassersteinGAN, ConditionalDiffusion, ConditionalVAE])
 def test_density_that_does_not_exist_is_refused(kind):
     rng, model = generator_of(), kind(1, 1, SHORT)

@@ -183,6 +183,14 @@ def test_features_of_a_profile_by_hand():
     assert values["layers hit"] == 2.0
 
 
+def test_features_of_a_row_without_energy_are_finite():
+    """A surrogate may draw layers whose noise makes the total negative."""
+    rows = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, -3.0]]).double()
+    names, found = layer_features(torch.zeros(2, 1), rows)
+    assert bool(found.isfinite().all())
+    assert found[:, names.index("mean depth")].tolist() == [0.0, 0.0]
+
+
 def learned(n=600, factor=1.0):
     """A surrogate of two columns, and rows that it did not learn from."""
     rng = rng_of()
@@ -207,6 +215,12 @@ def test_good_and_broken_surrogates_are_told_apart():
     good, broken = areas
     assert good < 0.56
     assert broken > good + 0.1
+
+
+def test_too_few_rows_are_refused():
+    model, conditions, rows = learned(79)
+    with pytest.raises(MethodError, match="needs 80 rows or more, got 79"):
+        validate(model, conditions, rows, Seed(1), training=QUICK)
 
 
 def test_gradient_without_differences_is_refused():

@@ -2,11 +2,13 @@
 
 __all__ = ["validate_surrogate"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zipfile import BadZipFile
+from zlib import error as zlib_error
 
 import typer
 
@@ -70,7 +72,7 @@ def validate_surrogate(
     if (out / "validation.json").exists() and not force:
         raise ConfigError(f"{str(out)!r} holds a validation. Add --force to replace it.")
     surrogate, facts = load_surrogate(model)
-    arrays = _arrays(reference, bool(quantity))
+    arrays = _arrays(reference, surrogate, bool(quantity))
     found = _compare(surrogate, arrays, FEATURES[features], quantity, Seed(seed), steps)
     figure = _figure(surrogate, arrays, FEATURES[features], found, Seed(seed), facts)
     data = {"model": str(model), "facts": facts, **found.as_dict()}
@@ -141,21 +143,61 @@ def _write(out: Path, data: Mapping[str, Any], figure: "Figure") -> None:
     (out / "validation.json").write_text(dumps(data, indent=1) + "\n")
 
 
-def _arrays(path: Path, with_differences: bool) -> "Arrays":
+def _arrays(path: Path, surrogate: "ConditionalGenerator", with_differences: bool) -> "Arrays":
     """What the file holds, checked; of the rows the first `MOST_ROWS`."""
+    arrays = _read(path, ("conditions", "rows", *(DIFFERENCES if with_differences else ())))
+    wrong = [name for name, one in arrays.items() if not bool(one.isfinite().all())]
+    if wrong:
+        raise ConfigError(
+            f"{str(path)!r} has numbers that are not finite in {', '.join(wrong)}. Leave such "
+            "showers out."
+        )
+    _refuse_tables(path, arrays, surrogate)
+    if with_differences:
+        _refuse_differences(path, arrays, surrogate)
+    return arrays | {name: arrays[name][:MOST_ROWS] for name in ("conditions", "rows")}
+
+
+def _read(path: Path, names: Sequence[str]) -> "Arrays":
     import numpy as np
     import torch
 
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
-    except (OSError, ValueError, TypeError) as error:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file.files]
+            found = {name: file[name] for name in names if name not in missing}
+        numbers = {name: one.astype("f8", casting="same_kind") for name, one in found.items()}
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib_error) as error:
         raise ConfigError(f"{str(path)!r} is no .npz file of numbers: {error}.") from error
-    needed = ("conditions", "rows", *(DIFFERENCES if with_differences else ()))
-    missing = [name for name in needed if name not in arrays]
     if missing:
         raise ConfigError(f"{str(path)!r} lacks {', '.join(missing)}.")
-    found = {name: one.double() for name, one in arrays.items()}
-    if found["conditions"].ndim != 2 or found["rows"].ndim != 2:
-        raise ConfigError(f"`conditions` and `rows` of {str(path)!r} must be tables.")
-    return found | {name: found[name][:MOST_ROWS] for name in ("conditions", "rows")}
+    return {name: torch.from_numpy(one) for name, one in numbers.items()}
+
+
+def _refuse_tables(path: Path, arrays: "Arrays", surrogate: "ConditionalGenerator") -> None:
+    """Refuse rows that are not those of the surrogate."""
+    shapes = [tuple(arrays[name].shape) for name in ("conditions", "rows")]
+    n = shapes[1][:1]
+    if shapes != [(*n, surrogate.n_conditions), (*n, surrogate.n_columns)]:
+        raise ConfigError(
+            f"`conditions` and `rows` of {str(path)!r} must be tables of as many rows with the "
+            f"{surrogate.n_conditions} conditions and {surrogate.n_columns} columns of the "
+            f"surrogate, got {shapes[0]} and {shapes[1]}."
+        )
+
+
+def _refuse_differences(path: Path, arrays: "Arrays", surrogate: "ConditionalGenerator") -> None:
+    """Refuse designs that are not those of the surrogate."""
+    theta, totals, step, given = (tuple(arrays[name].shape) for name in DIFFERENCES)
+    are_tables = (len(theta), len(given), arrays["step"].numel()) == (2, 1, 1)
+    if not are_tables or theta[1] + given[0] != surrogate.n_conditions:
+        raise ConfigError(
+            f"`theta` of {str(path)!r} must be a table and `given` a list, with together the "
+            f"{surrogate.n_conditions} conditions of the surrogate in a row, and `step` one "
+            f"number; got {theta}, {given} and {step}."
+        )
+    if totals[:-1] != (*theta, 2) or totals[-1] < 2:
+        raise ConfigError(
+            f"`totals` of {str(path)!r} must be an array of {(*theta, 2)} times two or more "
+            f"events, got {totals}."
+        )

@@ -70,7 +70,13 @@ class Answers(Summary):
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A number with its standard error, or one value for each event."""
+    """A number, with a standard error or one value for each event, or with both.
+
+    Args:
+        value: The number.
+        std_error: Of it; beside events, what they do not show.
+        events: One value for each event, whose mean is the number.
+    """
 
     value: float
     std_error: float | None = None
@@ -157,12 +163,18 @@ def _objective(
         raise SimulationError("The answer lacks `objective`.")
     if "std_error" in answer:
         raise SimulationError("The answer has `std_error` without `objective`. Give both.")
-    parts = [found[name] for name in names.objectives]
-    if all(part.events is not None for part in parts):
-        columns = zip(*(part.events or () for part in parts), strict=True)
-        return _Quantity(math.fsum(p.value for p in parts), None, [sum(row) for row in columns])
+    return _total([found[name] for name in names.objectives], n_events)
+
+
+def _total(parts: Sequence[_Quantity], n_events: int) -> _Quantity:
+    """The sum, event by event where a part is; parts that are not count alike in each event."""
     errors = [part.std_error for part in parts if part.std_error is not None]
-    return _Quantity(math.fsum(p.value for p in parts), math.hypot(*errors) if errors else None)
+    std_error = math.hypot(*errors) if errors else None
+    value = _sum(OBJECTIVE, [part.value for part in parts])
+    if all(part.events is None for part in parts):
+        return _Quantity(value, std_error)
+    columns = [part.events or [part.value] * n_events for part in parts]
+    return _Quantity(value, std_error, [_sum(OBJECTIVE, row) for row in zip(*columns, strict=True)])
 
 
 def _quantity(name: str, given: object, n_events: int) -> _Quantity:
@@ -184,16 +196,29 @@ def _quantity(name: str, given: object, n_events: int) -> _Quantity:
             "for each event, or a single number."
         )
     values = [_number(f"{name}[{i}]", value) for i, value in enumerate(plain)]
-    return _Quantity(math.fsum(values) / n_events, None, values if n_events > 1 else None)
+    return _Quantity(_sum(name, values) / n_events, None, values if n_events > 1 else None)
 
 
 def _number(name: str, value: object) -> float:
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, bool) or not isinstance(plain, int | float):
         raise SimulationError(f"`{name}` must be a number, got {_short(plain)}.")
-    if not math.isfinite(plain):
-        raise SimulationError(f"`{name}` is not finite: {plain}.")
-    return float(plain)
+    try:
+        number = float(plain)
+    except OverflowError as error:
+        raise SimulationError(
+            f"`{name}` is too large: an integer of {int(plain).bit_length()} bits."
+        ) from error
+    if not math.isfinite(number):
+        raise SimulationError(f"`{name}` is not finite: {number}.")
+    return number
+
+
+def _sum(name: str, values: Sequence[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError as error:
+        raise SimulationError(f"The values of `{name}` are too large for their sum.") from error
 
 
 def _error(name: str, value: object) -> float:
@@ -218,7 +243,7 @@ def _rows(quantities: Sequence[_Quantity], n_events: int) -> Answers:
     for i, one in enumerate(quantities):
         if one.events is not None:
             value[:, i] = torch.tensor(one.events, dtype=torch.float64)
-        elif one.std_error:
+        if one.std_error:
             noise[:, i] = one.std_error * n_rows**0.5 * _scores(n_rows, i)
     weight = torch.full((n_rows,), n_events / n_rows, dtype=torch.float64)
     return Answers(value, noise, weight)

@@ -17,10 +17,11 @@ __all__ = ["DESIGN", "OUTPUT", "RESULT", "Limits", "exchange", "read_result", "w
 
 import hashlib
 import json
+import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from detopt.errors import ConfigError, SimulationError
 
 DESIGN, RESULT, OUTPUT = "design.json", "result.json", "output.txt"
 LAST_LINES, LAST_BYTES = 12, 4_000  # of a program's output in a message
+LOGGER = logging.getLogger("detopt.simulators")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Limits:
         timeout: Longest time [s], or None; the program and all that it started are killed then.
         memory: Largest address space of each of its processes [GB], or None.
         retries: Further attempts after a failure, with the same design and seed.
-        logs: Folder where design, result and output of calls are kept, or None.
+        logs: Folder where design, result and output of calls are kept, or None. What cannot be kept
+            is a warning of the logger `detopt.simulators`, and changes nothing about the call.
         keep: Whether `failures` or `all` calls are kept there.
 
     Raises:
@@ -156,10 +159,25 @@ def last_output(folder: Path) -> str:
 def _keep(
     folder: Path, limits: Limits, design: Mapping[str, Any], seed: int, attempt: int
 ) -> Path | None:
-    """A copy of the call's files below `limits.logs`."""
+    """A copy of the call's files below `limits.logs`, or None; links stay links."""
     if limits.logs is None:
         return None
     digest = hashlib.sha256(json.dumps(design, sort_keys=True).encode()).hexdigest()[:8]
     target = Path(limits.logs) / f"seed{seed}-{digest}-{attempt + 1}"
-    shutil.copytree(folder, target, dirs_exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier run
+    try:
+        shutil.copytree(folder, target, symlinks=True, ignore=_special, dirs_exist_ok=True)
+    except OSError as error:
+        LOGGER.warning("Not all files of the call are kept in %s: %s", target, error)
+        return None
     return target
+
+
+def _special(folder: str, names: Sequence[str]) -> list[str]:
+    """Which of the names are neither file, folder nor link, such as pipes, and have no content."""
+    paths = {name: Path(folder) / name for name in names}
+    return [
+        name
+        for name, path in paths.items()
+        if not (path.is_symlink() or path.is_file() or path.is_dir())
+    ]

@@ -196,7 +196,7 @@ class ConditionalGenerator(ABC):
             the same generator seed gives the same noise.
 
         Raises:
-            MethodError: There was no fit yet.
+            MethodError: There was no fit yet, or the conditions have another shape.
         """
         scaled = self._scaled(conditions)
         assert self._network is not None
@@ -216,9 +216,11 @@ class ConditionalGenerator(ABC):
         """Logarithm of the density of each row, where the generator has one.
 
         Raises:
-            MethodError: This kind of generator has no density, or there was no fit yet.
+            MethodError: This kind of generator has no density, there was no fit yet, or conditions
+                or samples have another shape.
         """
         scaled = self._scaled(conditions)
+        self._refuse_shape("columns", samples, self.n_columns)
         rows, stretch = samples.to(torch.float64), torch.zeros((), dtype=torch.float64)
         if self.row_map is not None:
             given = conditions.to(torch.float64)
@@ -241,9 +243,18 @@ class ConditionalGenerator(ABC):
     def _scaled(self, conditions: Tensor) -> Tensor:
         if self._network is None:
             raise MethodError("The generator was not fitted yet. Call `fit` first.")
+        self._refuse_shape("conditions", conditions, self.n_conditions)
         known = self._scaling
         scaled: Tensor = (conditions.to(torch.float64) - known["center"]) / known["width"]
         return scaled
+
+    def _refuse_shape(self, what: str, table: Tensor, n: int) -> None:
+        """Refuse what would be broadcast."""
+        if table.ndim != 2 or table.shape[1] != n:
+            raise MethodError(
+                f"The generator was fitted with {n} {what}: give a table with a row for each "
+                f"sample, got the shape {tuple(table.shape)}."
+            )
 
     def _check(self, conditions: Tensor, samples: Tensor) -> None:
         shapes = tuple(conditions.shape), tuple(samples.shape)

@@ -29,7 +29,7 @@ from detopt.surrogates.gradient_score import (
     surrogate_gradients,
 )
 from detopt.surrogates.training import Progress, Training
-from detopt.surrogates.two_sample import CLASSIFIER, TwoSample, two_sample
+from detopt.surrogates.two_sample import CLASSIFIER, FEWEST, TwoSample, two_sample
 
 Features = Callable[[Tensor, Tensor], tuple[tuple[str, ...], Tensor]]
 LEVELS = (0.683, 0.95)
@@ -45,11 +45,12 @@ def layer_features(
     """What is looked at in a shower, from the energies of its layers.
 
     Logarithm of the total, mean depth and width [layers], skewness of the profile, share of the
-    first third, largest share of a layer, and number of layers with any energy.
+    first third, largest share of a layer, and number of layers with any energy. Where the total is
+    not positive, all shares are 0.
     """
     n = rows.shape[1]
     total = rows.sum(1)
-    shares = rows / total.clamp(min=SMALL)[:, None]
+    shares = torch.where(total[:, None] > 0, rows / total.clamp(min=SMALL)[:, None], 0.0)
     depth = torch.arange(n, dtype=rows.dtype) + 0.5
     mean = shares @ depth
     away = depth - mean[:, None]
@@ -194,6 +195,8 @@ def validate(
     Raises:
         MethodError: The surrogate is not fitted, or there are too few rows.
     """
+    if len(rows) < 2 * FEWEST:
+        raise MethodError(f"A validation needs {2 * FEWEST} rows or more, got {len(rows)}.")
     if quantities:
         _refuse_unknown(quantities, differences, given)
     done = _counted(progress, 5 + bool(quantities))
