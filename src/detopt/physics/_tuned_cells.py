@@ -58,29 +58,17 @@ def layer_weight(
     return torch.where(stack.sampling_mask, response, torch.ones_like(response)) * ionization
 
 
-def cell_weight(
-    stack: Stack, share: Float[Tensor, "*batch layers"], coefficients: Sequence[Values]
-) -> Float[Tensor, "*batch layers"]:
-    """Factor on the energy of cells that ionize more per radiation length than matter around them.
+def cell_weight(stack: Stack, coefficients: Sequence[Values]) -> Float[Tensor, "*designs layers"]:
+    """How much faster a shower loses its energy in a cell than in the average of the stack.
 
     Args:
         stack: The layers.
-        share: Share of the energy in each layer; their sum is kept.
-        coefficients: Exponent of the ratio of the ionizations; how far around (standard deviation
-            of a normal kernel) [radiation lengths].
+        coefficients: Exponent of the ratio of the ionizations per radiation length.
     """
-    power, reach = coefficients
-    depth = stack.depth
-    length = sum_cells(stack, depth)
-    own = sum_cells(stack, stack.ionization) / length
-    middle = depth.cumsum(-1) - depth / 2
-    centre = sum_cells(stack, depth * middle) / length
-    distance = (centre[..., :, None] - middle[..., None, :]) / reach
-    kernel = torch.exp(-distance.square() / 2) * depth[..., None, :]
-    around = (kernel * own[..., None, :]).sum(-1) / kernel.sum(-1)
-    weight = (own / around) ** power
-    total = (weight * share).sum(-1).clamp(min=least_share(share))
-    return weight * (share.sum(-1) / total)[..., None]
+    (power,) = coefficients
+    own = sum_cells(stack, stack.ionization) / sum_cells(stack, stack.depth)
+    mean = stack.ionization.sum(-1, keepdim=True) / stack.depth.sum(-1, keepdim=True)
+    return (own / mean) ** power
 
 
 def back_loss(stack: Stack, coefficients: Sequence[Values]) -> Float[Tensor, "*designs layers"]:

@@ -165,10 +165,16 @@ def expected_layer_energies(
 ) -> Float[Tensor, "*batch layers"]:
     r"""Energy that showers of given shape leave in each layer, without sampling fluctuations.
 
-    What a cell holds by `cumulative_share` is multiplied by :math:`(l/\bar l)^{c_0}`, and all cells
-    by one factor that keeps the sum: :math:`l` is the ionization of the cell per radiation length,
-    :math:`\bar l` its mean over a normal distribution of :math:`c_1` around (`cell`). In a cell,
-    layers share it as they share the loss of a minimum ionizing particle, but active ones count
+    What is left behind a depth, :math:`1 - C` by `cumulative_share`, falls faster in cells that
+    ionize more per radiation length than the stack does on average,
+
+    .. math::
+        d \ln(1 - C') = (l/\bar l)^{c_0}\; d \ln(1 - C)
+
+    (`cell`), where :math:`l` and :math:`\bar l` are what a minimum ionizing particle loses per
+    radiation length in the cell and in the stack. In front this is the same number of particles
+    that loses more; behind, less is left. In a cell, layers share the energy as they share the loss
+    of a minimum ionizing particle, but active ones count
 
     .. math::
         \hat e(\tau) &= \left[\hat e_\infty e^{-\zeta g (r_3 + r_6 (\ln y - 5))}
@@ -207,14 +213,18 @@ def expected_layer_energies(
     tuning = load_tuning() if tuning is None else tuning
     energy, start, critical = as_tensors(energy, start, stack_medium(stack).critical_energy)
     edges = torch.nn.functional.pad(stack.depth.cumsum(-1), (1, 0)) - start[..., None]
-    share = cumulative_share(stack, energy, shape, edges, tuning).diff(dim=-1).clamp(min=0.0)
+    inside = cumulative_share(stack, energy, shape, edges, tuning)
+    left = torch.log((1 - inside).clamp(min=least_share(inside)))
+    fall = -left.diff(dim=-1).clamp(max=0.0) * cell_weight(stack, tuning.cell)
+    behind = torch.exp(-torch.nn.functional.pad(fall.cumsum(-1), (1, 0)))
+    share = -behind.diff(dim=-1)
     middle = (edges[..., 1:] + edges[..., :-1]) / 2
     age = middle.clamp(min=0.0) / shape.maximum[..., None]
     logarithm = torch.log(energy / critical)[..., None]
     response = cell_response(stack, age, logarithm, tuning.response)
     weighted = share * layer_weight(stack, response)
     total = sum_cells(stack, weighted).clamp(min=least_share(share))
-    cell = sum_cells(stack, share) * cell_weight(stack, share, tuning.cell)
+    cell = sum_cells(stack, share)
     return energy[..., None] * cell * weighted / total * (1 - back_loss(stack, tuning.edge))
 
 
@@ -228,14 +238,15 @@ def cumulative_share(
     r"""Share of the energy in front of depths behind the start.
 
     .. math::
-        C(t) = (1 - w_e - w_b)\, C_\gamma(t) + w_e\, (1 - e^{-t/e_1})
-            + w_b\, (1 - (1 + t/b_1)\, e^{-t/b_1}), \qquad
-        w_e = \frac{e_0}{y}, \quad w_b = b_0\, y^{b_2 - 1}
+        C(t) &= (1 - w_e - w_b)\, C_\gamma(t) + w_e\, (1 - e^{-t/e_1})
+            + w_b\, (1 - (1 + s + b_3 s^2/2)\, e^{-s}) \\
+        w_e &= \frac{e_0}{y}, \quad w_b = b_0\, y^{b_2 - 1}, \quad
+            s = \frac{t}{b_1}\, e^{-b_4 (\ln y - 5)}
 
     where :math:`y = E/E_c` and :math:`C_\gamma` is that of `contained_fraction` with a tail of
     weight :math:`w_0` and length :math:`w_1 Z^{0.22}`. The second term is the incident electron
     (`electron`), the third the first generations (`early`), which leave more than the gamma
-    distribution has there. No weight is negative: :math:`w_e \le 1 - w_b`.
+    distribution has there. No weight is negative: :math:`w_b \le 1` and :math:`w_e \le 1 - w_b`.
 
     Args:
         stack: The layers.
@@ -253,9 +264,10 @@ def cumulative_share(
     length = tuning.tail[1] * number**TAIL_POWER
     cumulative = contained_fraction(depth, inner, PhotonTail(tuning.tail[0], length[..., None]))
     relative, inside = (energy / critical)[..., None], depth.clamp(min=0.0)
-    scaled = inside / tuning.early[1]
     direct = -torch.expm1(-inside / tuning.electron[1])
-    early = -torch.expm1(-scaled) - scaled * torch.exp(-scaled)
-    first = tuning.early[0] * relative ** (tuning.early[2] - 1)
+    weight, length, power, late, growth = as_tensors(*tuning.early)
+    scaled = inside / length * torch.exp(-growth * (torch.log(relative) - CENTRE))
+    early = -torch.expm1(-scaled) - (scaled + late * scaled.square() / 2) * torch.exp(-scaled)
+    first = (weight * relative ** (power - 1)).clamp(max=1.0)
     own = torch.minimum(tuning.electron[0] / relative, 1 - first)
     return cumulative + own * (direct - cumulative) + first * (early - cumulative)

@@ -2,7 +2,7 @@
 
     python -m detopt.usecases.sampling_calorimeter.tuning shower_tuning.json
 
-takes most of an hour of one core. With official data of Geant4 in `GEANT4_DATA_DIR` the file says
+takes an hour of one core. With official data of Geant4 in `GEANT4_DATA_DIR` the file says
 so.
 """
 
@@ -20,7 +20,7 @@ from detopt.simulators.geant4 import Geant4, Primaries, simulate_stack
 
 MM = 1e-3  # m
 DIGITS = 5
-ENERGIES = {1.0: 2_000, 4.0: 1_200, 15.0: 700, 50.0: 300}  # GeV: electrons
+ENERGIES = {1.0: 4_000, 4.0: 1_500, 15.0: 900, 50.0: 900}  # GeV: electrons
 Slabs = Sequence[tuple[str, float, bool]]  # material, thickness [mm], whether it is active
 
 
@@ -94,7 +94,7 @@ def write_tuning(
     samples: Mapping[str, Sequence[LayerSample]],
     label: str,
     digest: str,
-    n_iterations: int = 80,
+    n_iterations: int = 40,
 ) -> None:
     """Fit the coefficients and keep them with their origin.
 
