@@ -27,7 +27,7 @@ from simulators_parts.geant4 import geant4
 from tables import Row
 
 OPTIONS = {"design": "positions", "n_layers": 12, "absorber_thickness": 0.0117}
-N_LIBRARY, MOST = 1_500, 3_000  # Geant4 events that the optimization uses
+N_LIBRARY, MOST = 3_000, 3_000  # Geant4 events of the library, half of them for the search
 N_ROUNDS, N_EVENTS, LEARNING_RATE = 80, 1_000, 0.1
 N_JUDGE = 1_500  # fresh Geant4 events of each design
 SEED = 2026

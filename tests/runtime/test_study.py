@@ -520,6 +520,17 @@ def test_same_events_judge_every_design(make):
     assert result["objective"]["baseline"] == result["objective"]["start"]
 
 
+def test_the_result_tells_how_many_rows_the_verdict_had(make, result):
+    assert result["evaluation_events"] == 90
+    assert result["evaluation_rows"] == {"start": 90, "final": 90, "human": 90}
+    study = make("limited", rounds=1, options={"chunk": 1_000})
+    draw = study.problem.source.forward
+    study.problem.source.forward = lambda n_events, *rest: draw(min(n_events, 70), *rest)
+    study.run()
+    found = load_result(study.store.folder)
+    assert found["evaluation_rows"] == {"start": 70, "final": 70, "human": 70}
+
+
 def test_study_without_a_baseline_compares_with_the_start(make):
     study = make(rounds=2)
     study.problem.baselines = {}

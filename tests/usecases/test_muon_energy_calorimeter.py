@@ -241,6 +241,54 @@ def test_the_coarse_baseline_costs_as_much_and_is_deeper():
     block.space.check(coarse)
 
 
+@pytest.mark.parametrize("layers", [6, 7, 8, 9])
+def test_few_layers_have_no_coarse_baseline(layers):
+    block = Block(Config(layers=layers))
+    assert list(block.baselines) == ["block of the options"]
+    with pytest.raises(DesignError):
+        block.space.check(block.coarse)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": 10},
+        {"layers": 20, "depth": 1.5},
+        {"cell": 0.055, "width": 0.3},
+        {"cell": 0.04, "width": 0.3},
+        {"width": 0.05, "cell": 0.01},
+    ],
+)
+def test_all_baselines_may_be_built(options):
+    block = Block(Config(**options))
+    coarse = block.baselines["twice as coarse"]
+    assert float(block.price(coarse)) <= block.budget * (1 + 1e-6)
+    assert float(coarse["cell"]) <= 60.0
+    for design in block.baselines.values():
+        block.space.check(design)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": 0.0021, "width": 0.0101},
+        {"cell": 0.0599, "width": 0.3},
+        {"threshold": 0.199},
+        {"threshold": 1e-4},
+        {"depth": 1.9, "layers": 7},
+        {"layers": 80},
+    ],
+)
+def test_a_search_can_start_just_within_the_bounds_of_the_options(options):
+    space = Block(Config(**options)).space
+    assert bool(space.theta(space.start).isfinite().all())
+
+
+def test_a_budget_that_does_not_pay_for_the_options_is_refused():
+    with pytest.raises(ConfigError, match=r"`budget` must pay .* 432.0 kEUR, got 50"):
+        CASE.build({"budget": 50.0, "reconstruction": "sum"})
+
+
 def test_rounding_keeps_the_budget_and_the_depth():
     block = Block(Config())
     design = changed(block.baseline, thickness=900 / 30.7, depth=0.9)
@@ -283,6 +331,12 @@ def test_a_design_beyond_its_limits_is_refused(values, message):
         ({"depth": 3.0}, "depth"),
         ({"layers": 100}, "layers"),
         ({"cell": 0.1}, "cell"),
+        ({"cell": 0.001}, "cell"),
+        ({"cell": 0.06, "width": 0.3}, "cell"),
+        ({"width": 0.009, "cell": 0.0021}, "width"),
+        ({"threshold": 0.0}, "threshold"),
+        ({"threshold": 0.3}, "threshold"),
+        ({"depth": 6.0, "longest": 8.0, "layers": 20}, "layers"),
         ({"cut": 1.0}, "cut"),
         ({"reconstruction": "magic"}, "reconstruction"),
     ],

@@ -108,8 +108,8 @@ def _objective_section(record: Record) -> Section | None:
     remarks = []
     if record.problem.reference is not record.problem:
         remarks.append(
-            "The search uses a smooth version of the simulation, the re-evaluation the reference "
-            "simulation: the two need not agree exactly."
+            "The re-evaluation has a simulation of its own, with hard edges, in full detail or of "
+            "events that no search sees: it need not agree exactly with that of the search."
         )
     if METHODS[record.config.method].has_leader:
         remarks.append(

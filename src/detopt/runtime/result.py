@@ -111,7 +111,9 @@ def conclude(
 
     All designs see the same fresh events, which belong to no round; the intervals come from
     resampling independent rows. A design whose simulation fails has no numbers where the problem
-    says `on_failure="skip"`, and its reason stands under `failures`.
+    says `on_failure="skip"`, and its reason stands under `failures`. `evaluation_events` were asked
+    for; `evaluation_rows` count the independent rows that there were, which a source with a limited
+    number of events makes fewer.
 
     Raises:
         SimulationError: A simulation failed, and the problem says to stop then.
@@ -134,8 +136,12 @@ def conclude(
     plots = [] if final is None else problem.reference.diagnose(final)
     diagnostics = [vars(plot) for plot in plots]
     data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
-    differences = _differences(intervals, samples)
-    result = Result(data | {"differences": differences, "failures": failures}, summaries)
+    found = {
+        "evaluation_rows": {name: summary.n_rows for name, summary in summaries.items()},
+        "differences": _differences(intervals, samples),
+        "failures": failures,
+    }
+    result = Result(data | found, summaries)
     _keep(study, result, designs["final"])
     return result
 

@@ -144,8 +144,8 @@ def test_the_result_names_the_data(tmp_path, monkeypatch):
     monkeypatch.setattr("detopt.runtime.result.N_RESAMPLES", 20)
     label, path = "Geant4, data of a test", tmp_path / "showers.npz"
     rng = Seed("library").generator()
-    energy = 1 + 49 * torch.rand(60, 1, generator=rng, dtype=torch.float64)
-    shares = torch.rand(60, 40, generator=rng, dtype=torch.float64)
+    energy = 50 ** torch.rand(100, 1, generator=rng, dtype=torch.float64)
+    shares = torch.rand(100, 40, generator=rng, dtype=torch.float64)
     cumulative = energy * shares.cumsum(1) / shares.sum(1, keepdim=True)
     np.savez(path, energy=energy[:, 0], cumulative=cumulative, step=4e-3, absorber="lead",
              label=label)  # fmt: skip

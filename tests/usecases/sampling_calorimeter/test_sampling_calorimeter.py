@@ -2,23 +2,33 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from detopt.design import Design
-from detopt.errors import ConfigError, DesignError, MethodError
+from detopt.errors import ConfigError, DesignError, DomainError, MethodError
 from detopt.physics import materials
 from detopt.physics.shower_tuning import shower_moments
 from detopt.physics.tuned_showers import ShowerTuning
 from detopt.pipeline import Request, evaluate
 from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
+from detopt.reports import write_report
+from detopt.runtime import Study, StudyConfig
+from detopt.runtime import result as result_module
 from detopt.simulators.geant4 import Geant4, close_pools, write_substitute
 from detopt.simulators.geant4.folders import VARIABLE
 from detopt.usecases import load
-from detopt.usecases.sampling_calorimeter import Calorimeter, Config, build, write_library
-from detopt.usecases.sampling_calorimeter.library import make_library
-from detopt.usecases.sampling_calorimeter.reconstruction import Rows, reconstruct
+from detopt.usecases.sampling_calorimeter import (
+    Calorimeter,
+    Config,
+    build,
+    library,
+    make_library,
+    write_library,
+)
+from detopt.usecases.sampling_calorimeter.reconstruction import Columns, Rows, reconstruct
 from detopt.usecases.sampling_calorimeter.tuning import (
     layers_of,
     simulate_samples,
@@ -91,6 +101,20 @@ def test_zones_have_materials_of_their_own():
     assert names == [materials.get(name).name for name in ("lead", "lead", "iron", "iron")]
 
 
+@pytest.mark.parametrize(("n_layers", "n_zones"), [(5, 4), (8, 5), (8, 6), (10, 4), (3, 3)])
+def test_every_zone_has_layers(n_layers, n_zones):
+    calorimeter = Calorimeter(Config(n_layers=n_layers, n_zones=n_zones, absorber=("lead", "iron")))
+    iron = materials.get("iron").name
+    number = []
+    for zone in range(n_zones):
+        design = changed(calorimeter.baseline, **{f"absorber_material_{zone}": 1.0})
+        names = [one.name for one in calorimeter.stack(design).materials]
+        number.append(names.count(iron))
+    assert min(number) >= 1
+    assert max(number) - min(number) <= 1
+    assert sum(number) == n_layers
+
+
 def test_the_soft_number_of_layers_tends_to_the_hard_one():
     presence = [0.8, 0.3, 0.6, 0.45]
     gaps = []
@@ -125,6 +149,19 @@ def test_limits_of_a_relaxed_number_hold_after_rounding():
         assert -calorimeter.safe_depth(design) <= calorimeter.depth(design) + 1e-12
 
 
+@pytest.mark.parametrize("source", ["fast", "library"])
+def test_a_layer_is_there_or_not_in_the_verdict(source):
+    options = {"n_layers": 4, "design": "thickness", "number": "relaxed"}
+    problem = build(Config(source=source, **options))
+    found = []
+    for presence in ([1.0, 1.0, 0.49, 0.49], [0.9, 0.6, 0.0, 0.2]):
+        design = changed(problem.space.start, presence=presence)
+        with torch.no_grad():
+            summary = problem.reference.summarize(design, 500, Seed("same").generator())
+            found.append(float(problem.reference.judge(summary, design).objective))
+    assert found[0] == found[1]
+
+
 def test_a_layer_that_is_gone_sees_nothing():
     problem = build(Config(n_layers=4, design="thickness", number="relaxed", containment=0.5))
     design = changed(problem.space.start, presence=[0.9, 0.9, 0.1, 0.9])
@@ -132,6 +169,35 @@ def test_a_layer_that_is_gone_sees_nothing():
     assert float(outcome.metrics["active layers"]) == 3
     other = value(build(Config(n_layers=3)))
     assert float(outcome.objective) == pytest.approx(float(other.objective), rel=0.15)
+
+
+@pytest.mark.parametrize("there", [[0, 1, 2, 3], [0, 2, 4, 6]])
+@pytest.mark.parametrize("particle", ["electron", "pion"])
+def test_layers_that_are_gone_are_none_for_the_shower(there, particle):
+    options = {"particle": particle, "design": "thickness", "noise": 0.0, "light": 1e12}
+    options["containment"] = 0.4
+    relaxed = build(Config(n_layers=8, number="relaxed", **options))
+    fixed = build(Config(n_layers=4, **options))
+    presence = [1.0 if i in there else 0.0 for i in range(8)]
+    gone = changed(relaxed.space.start, presence=presence)
+    found, expected = (value(one, d) for one, d in ((relaxed, gone), (fixed, fixed.space.start)))
+    assert float(found.objective) == pytest.approx(float(expected.objective), rel=1e-4)
+    with torch.no_grad():
+        events = fixed.source(20, Seed(2).generator(), torch.float64)
+        several, few = (
+            one.reference.simulator(events, design, Seed(3).generator()).layer
+            for one, design in ((relaxed, gone), (fixed, fixed.space.start))
+        )
+    torch.testing.assert_close(several[:, there], few, rtol=1e-4, atol=1e-5)
+    assert float(several.sum() - several[:, there].sum()) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_calorimeter_whose_layers_are_all_gone_sees_nothing():
+    problem = build(Config(n_layers=2, design="thickness", number="relaxed", containment=0.0))
+    events = problem.source(5, Seed(1).generator(), torch.float64)
+    nothing = changed(problem.space.start, presence=[0.0, 0.0])
+    signals = problem.reference.simulator(events, nothing, Seed(2).generator())
+    assert float(signals.layer.abs().max()) < 10 * problem.source.config.noise
 
 
 def test_the_regression_finds_known_weights():
@@ -151,6 +217,12 @@ def test_weights_are_not_fitted_to_the_showers_that_they_are_judged_on():
     assert error.square().mean() > energy.square().mean()
 
 
+def test_a_fit_of_more_weights_than_showers_can_tell_is_refused():
+    rows = Rows(torch.ones(60, 31).double(), torch.ones(60).double(), torch.arange(60) % 10)
+    with pytest.raises(DomainError, match=r"31 weights need at least 62 showers .* got 60"):
+        reconstruct(rows, 1)
+
+
 def test_more_layers_of_the_same_stuff_resolve_better():
     few = build(Config(n_layers=4, absorber_thickness=0.03))
     many = build(Config(n_layers=12, absorber_thickness=0.01))
@@ -167,18 +239,49 @@ def test_a_network_is_at_least_as_good_as_weights_in_short_calorimeters():
 
 
 def test_the_library_agrees_with_the_fast_model():
-    fast, library = (
+    fast, stored = (
         float(value(build(Config(source=kind)), n_events=3_000).objective)
         for kind in ("fast", "library")
     )
-    assert library == pytest.approx(fast, rel=0.35)
+    assert stored == pytest.approx(fast, rel=0.35)
 
 
 def test_the_library_s_gradient_matches_finite_differences():
     config = Config(source="library", n_layers=3)
-    library = make_library(config)
+    showers = make_library(config)
     depth = torch.tensor([0.011, 0.043, 0.0902], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda d: library.deposited(d)[:5], depth, atol=1e-6)
+    assert torch.autograd.gradcheck(lambda d: showers.deposited(d)[:5], depth, eps=1e-8)
+
+
+def test_a_layer_of_the_library_fluctuates_the_same_wherever_it_lies_between_nodes():
+    showers, lead = make_library(Config(source="library")), materials.get("lead")
+    half = 1e-3 / (100 * lead.minimum_ionization * lead.density) / 2  # of a loss of 1 MeV
+    nodes = torch.arange(40, 160, 5, dtype=torch.float64)
+
+    def seen(place):
+        depth = (nodes + place) * showers.step
+        return showers.deposited(depth + half) - showers.deposited(depth - half)
+
+    places, away = torch.linspace(0, 1, 9).tolist(), 6 * half / showers.step
+    variance = []
+    for place in places:
+        around = (seen(place + away) + seen(place - away)) / 2
+        variance.append(float(((seen(place) - around).square() / showers.energy[:, None]).mean()))
+    chord = [variance[0] + place * (variance[-1] - variance[0]) for place in places]
+    assert variance == pytest.approx(chord, rel=6e-3)
+
+
+@pytest.mark.parametrize("absorber", ["lead", "iron", "tungsten"])
+def test_smooth_tracks_keep_the_variance_of_a_layer(absorber):
+    block = library._block(absorber)
+    width = 1e-3 / float(block.ionization[0])  # of a loss of 1 MeV, in nodes
+    draws = torch.randn(4_000, 40, generator=Seed(1).generator(), dtype=torch.float64)
+    tracks = library._smoothed(draws) / library._kept_variance(width).sqrt()
+    cumulative = torch.nn.functional.pad(tracks.cumsum(1), (1, 0))
+    table = library.ShowerLibrary(torch.ones(4_000).double(), cumulative, 1.0, absorber, "")
+    places = torch.linspace(10, 30, 81, dtype=torch.float64)
+    inside = table.deposited(places + width / 2) - table.deposited(places - width / 2)
+    assert float(inside.square().mean()) == pytest.approx(width, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +294,8 @@ def test_the_library_s_gradient_matches_finite_differences():
         ({"number": "relaxed"}, "thickness"),
         ({"source": "library", "particle": "photon"}, "electrons"),
         ({"library": "showers.npz"}, "source"),
+        ({"n_events": 40, "n_layers": 20}, "`n_events` must be at least 42"),
+        ({"n_events": 40, "n_layers": 12, "reconstruction": "network"}, "at least 42"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
@@ -198,17 +303,129 @@ def test_options_that_make_no_sense_are_refused(options, message):
         CASE.build(options)
 
 
-def test_a_file_that_is_no_library_is_refused(tmp_path):
+def test_verdicts_have_showers_that_no_search_has_seen():
+    problem = build(Config(source="library"))
+    search, verdict = (one.source.library.energy for one in (problem, problem.reference))
+    assert len(search) == len(verdict) == 4_000
+    assert not bool(torch.isin(verdict, search).any())
+
+
+def test_no_shower_comes_twice_and_each_has_its_own_fold():
+    problem = build(Config(source="library", n_layers=2))
+    folds = {}
+    for seed in (1, 2, 3):
+        events = problem.source(1_000, Seed(seed).generator(), torch.float64)
+        assert len(events.number.unique()) == 1_000
+        rows = problem.analysis(Columns(torch.ones(1_000, 1)), events)
+        for number, fold in zip(events.number.tolist(), rows.fold.tolist(), strict=True):
+            assert folds.setdefault(number, fold) == fold
+
+
+def test_more_events_than_a_library_holds_are_counted_once():
+    problem = build(Config(source="library", n_layers=2)).reference
+    with pytest.warns(UserWarning, match="25000 showers were asked for, and the library has 4000"):
+        summary, _ = summarize_design(problem, problem.space.start, Seed(1), 25_000)
+    assert summary.n_rows == 4_000
+
+
+@pytest.fixture
+def few_showers(monkeypatch):
+    """Libraries of 300 showers, which are forgotten."""
+    monkeypatch.setattr(library, "N_SHOWERS", 300)
+    library._fast_library.cache_clear()
+    yield
+    library._fast_library.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore:.* showers were asked for")
+def test_the_stated_error_is_the_scatter_of_independent_libraries(few_showers):
+    n_libraries, found = 24, []
+    for seed in range(n_libraries):
+        problem = build(Config(source="library", n_layers=3, seed=seed)).reference
+        theta = problem.space.theta(problem.space.start)
+        found.append(evaluate(problem, Request(theta, (), n_events=3_000), Seed(seed)))
+    scatter = float(torch.tensor([one.value for one in found]).std())
+    stated = float(torch.tensor([one.std_error**2 for one in found]).mean()) ** 0.5
+    of_scatter = 1 / (2 * (n_libraries - 1)) ** 0.5  # relative, of a normal variable
+    assert scatter == pytest.approx(stated, rel=3 * of_scatter)
+
+
+@pytest.mark.filterwarnings("ignore:.* showers were asked for")
+def test_a_study_says_what_the_verdict_had_of_a_library(few_showers, monkeypatch, tmp_path):
+    monkeypatch.setattr(result_module, "N_RESAMPLES", 40)
+    options = {"source": "library", "n_layers": 2, "n_events": 60}
+    config = StudyConfig.make("sampling_calorimeter", options=options, rounds=1)
+    result = Study.create(config, tmp_path / "run").run()
+    assert result.data["evaluation_rows"] == dict.fromkeys(("start", "final", "equal layers"), 150)
+    page = write_report(tmp_path / "run").read_text()
+    assert "events that no search sees" in page
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"", b"cut"])
+def test_a_file_that_is_no_library_is_refused(tmp_path, content):
     path = tmp_path / "showers.npz"
-    path.write_bytes(b"nothing")
+    whole = stored(path, 100).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
     with pytest.raises(ConfigError, match="no library"):
         CASE.build({"source": "library", "library": str(path)})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"energy": np.ones(99)}, "shapes"),
+        ({"cumulative": np.full((100, 5), np.nan)}, "finite"),
+        ({"energy": np.zeros(100)}, "> 0 GeV"),
+        ({"step": 0.0}, "distance of its nodes"),
+        ({"energy": np.array(["one"] * 100)}, "no library"),
+        ({"more": 1.0}, "it holds"),
+    ],
+)
+def test_numbers_that_no_library_has_are_refused(tmp_path, arrays, message):
+    path = stored(tmp_path / "showers.npz", 100, **arrays)
+    with pytest.raises(ConfigError, match=message):
+        library.ShowerLibrary.read(path)
+
+
+def stored(path, n_showers, low=1.0, high=50.0, **arrays):
+    """A file of showers that deposit the same everywhere, with as many in each octave."""
+    place = (np.arange(n_showers) * 0.618034) % 1
+    energy = low * (high / low) ** place
+    cumulative = energy[:, None] * np.linspace(0.0, 1.0, 5)
+    fields = {"energy": energy, "cumulative": cumulative, "step": 0.05, "absorber": "lead"}
+    np.savez(path, **{**fields, "label": "a test", **arrays})
+    return path
+
+
+def test_a_library_has_showers_of_the_energies_of_the_options(tmp_path):
+    path = stored(tmp_path / "showers.npz", 2_000)
+    config = Config(source="library", library=path, low_energy=5.0, high_energy=20.0)
+    for problem in (build(config), build(config).reference):
+        energy = problem.source(300, Seed(1).generator(), torch.float64).energy
+        assert bool(((energy >= 5.0) & (energy <= 20.0)).all())
+    assert len(make_library(config).energy) == pytest.approx(2_000 * 0.354, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ({"high": 25.0}, {}, "showers of 1 to 25 GeV, which does not cover 1 to 50 GeV"),
+        ({"low": 2.0}, {}, "does not cover"),
+        ({"high": 500.0}, {"low_energy": 40.0, "high_energy": 41.0}, "holds 5 showers of 40 to 41"),
+        ({"absorber": "iron"}, {}, "in iron, not in lead"),
+    ],
+)
+def test_a_library_of_something_else_is_refused(tmp_path, given, options, message):
+    path = stored(tmp_path / "showers.npz", 1_000, **given)
+    with pytest.raises(ConfigError, match=message):
+        CASE.build({"source": "library", "library": str(path), **options})
 
 
 def test_methods_follow_the_source():
     assert CASE.recommended_for({})["method_options"]
     assert CASE.recommended_for({"source": "geant4"})["method"] == "local_surrogate"
     assert CASE.recommended_for({"absorber": ["lead", "iron"]})["method"] == "enumeration"
+    assert CASE.recommended_for({"source": "library"})["evaluation_events"] == 4_000
 
 
 @pytest.fixture(scope="module")

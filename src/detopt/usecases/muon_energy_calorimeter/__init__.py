@@ -45,6 +45,7 @@ def build(config: Config) -> Pipeline:
     """The design problem that `config` describes.
 
     Raises:
+        ConfigError: The budget does not pay for the block of the options.
         NotFoundError: The material does not exist.
         MissingExtraError: Trees are asked for, and scikit-learn is not installed.
     """
@@ -63,7 +64,7 @@ def build(config: Config) -> Pipeline:
             hard=hard,
             n_events=config.n_events,
             chunk_size=max(config.n_events, CHUNK),
-            baselines={"block of the options": block.baseline, "twice as coarse": block.coarse},
+            baselines=block.baselines,
             price=block.price,
             objective_name="error of the logarithm of the energy",
             dtype=torch.float64,

@@ -7,6 +7,7 @@ thickness, of the noise and of the price of the others, so that nothing jumps wh
 
 __all__ = ["N_SIDE", "Block"]
 
+import contextlib
 import itertools
 import math
 from collections.abc import Mapping
@@ -17,18 +18,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Continuous, Design, DesignSpace, Interval, Limit
+from detopt.errors import ConfigError, DesignError
 from detopt.pipeline import Box, Scene
-from detopt.usecases.muon_energy_calorimeter.config import Config
+from detopt.usecases.muon_energy_calorimeter.config import (
+    HIGHEST_THRESHOLD,
+    LARGEST_CELL,
+    N_SIDE,
+    PART,
+    SHALLOWEST,
+    SMALLEST_CELL,
+    THICKEST,
+    Config,
+)
 
 MM = 1e-3  # m
 MEV = 1e-3  # GeV
 SLACK = 1e-6  # relative, of limits: the baseline lies on them
 WHOLE = 1e-4  # layers that may be missing in a whole number
-PART = 0.5  # layers that the start is below the baseline: there is no derivative at whole numbers
-N_SIDE = 5  # cells in a row that are told apart; those of the rim reach to the end of the block
-SMALLEST_CELL, LARGEST_CELL = 2.0, 60.0  # mm
-SHALLOWEST, THICKEST, FEWEST_LAYERS = 0.1, 300.0, 5.0  # m, mm, layers
-HIGHEST_THRESHOLD = 200.0  # MeV
+FEWEST_LAYERS = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,11 @@ class Block:
 
     @property
     def space(self) -> DesignSpace:
-        """All blocks within size and budget whose rim is not empty."""
+        """All blocks within size and budget whose rim is not empty.
+
+        Raises:
+            ConfigError: The budget does not pay for the block of the options.
+        """
         config = self.config
         start = self.baseline
         parameters = [
@@ -57,28 +68,28 @@ class Block:
             Continuous(
                 "thickness",
                 config.depth / MM / (config.layers - PART),
-                Interval(config.depth / MM / config.most_layers / 2, THICKEST),
+                Interval(config.depth / MM / config.most_layers / 2, THICKEST / MM),
                 "mm",
                 description="Thickness of a layer; whole layers in the end",
             ),
             Continuous(
                 "cell",
                 float(start["cell"]),
-                Interval(SMALLEST_CELL, LARGEST_CELL),
+                Interval(SMALLEST_CELL / MM, LARGEST_CELL / MM),
                 "mm",
                 description="Edge of a cell across the muon",
             ),
             Continuous(
                 "width",
                 float(start["width"]),
-                Interval(N_SIDE * SMALLEST_CELL, config.widest / MM),
+                Interval(N_SIDE * SMALLEST_CELL / MM, config.widest / MM),
                 "mm",
                 description="Width and height of the block",
             ),
             Continuous(
                 "threshold",
                 float(start["threshold"]),
-                Interval(0.0, HIGHEST_THRESHOLD),
+                Interval(0.0, HIGHEST_THRESHOLD / MEV),
                 "MeV",
                 description="Energy below which a channel is not read out",
             ),
@@ -105,13 +116,29 @@ class Block:
         return Design({k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()})
 
     @property
+    def baselines(self) -> dict[str, Design]:
+        """The block of the options, and the coarse one where it is allowed.
+
+        Few layers cannot be twice as thick: a block has at least five, of at most 300 mm.
+        """
+        found, coarse, space = {"block of the options": self.baseline}, self.coarse, self.space
+        with contextlib.suppress(DesignError):
+            space.check(coarse)
+            found["twice as coarse"] = coarse
+        return found
+
+    @property
     def coarse(self) -> Design:
-        """Cells of twice the edge in layers of twice the thickness, as deep as money allows."""
+        """Cells of twice the edge in layers of twice the thickness, as deep as money allows.
+
+        The edge stays within what a cell and the block allow.
+        """
         config, base = self.config, self.baseline
+        widest = (base["width"] / (N_SIDE - 1)).clamp(max=LARGEST_CELL / MM)
         values = {
             "depth": torch.ones_like(base["depth"]),
             "thickness": 2 * base["thickness"],
-            "cell": torch.minimum(2 * base["cell"], base["width"] / (N_SIDE - 1)),
+            "cell": torch.minimum(2 * base["cell"], widest),
         }
         of_one_metre = float(self.price({**base, **values}))
         most = config.most_layers * float(values["thickness"]) * MM
@@ -120,9 +147,20 @@ class Block:
 
     @property
     def budget(self) -> float:
-        """Money for material and channels [kEUR]."""
-        given = self.config.budget
-        return float(self.price(self.baseline)) if given is None else given
+        """Money for material and channels [kEUR].
+
+        Raises:
+            ConfigError: It does not pay for the block of the options.
+        """
+        given, least = self.config.budget, float(self.price(self.baseline))
+        if given is None:
+            return least
+        if given * (1 + SLACK) < least:
+            raise ConfigError(
+                f"`budget` must pay for the block of the options, {least:.1f} kEUR, got {given:g}. "
+                "Give more, or make that block smaller."
+            )
+        return given
 
     def n_layers(self, design: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """Number of layers; a real number."""

@@ -1,12 +1,27 @@
-"""Options of the calorimeter for muons, and estimated prices."""
+"""Options of the calorimeter for muons, estimated prices, and bounds of its designs."""
 
-__all__ = ["Config"]
+__all__ = [
+    "HIGHEST_THRESHOLD",
+    "LARGEST_CELL",
+    "N_SIDE",
+    "PART",
+    "SHALLOWEST",
+    "SMALLEST_CELL",
+    "THICKEST",
+    "Config",
+]
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detopt.units import Energy, Length, Number
+
+N_SIDE = 5  # cells in a row that are told apart; those of the rim reach to the end of the block
+SMALLEST_CELL, LARGEST_CELL = 2e-3, 0.06  # m
+SHALLOWEST, THICKEST = 0.1, 0.3  # m, of the block and of a layer
+HIGHEST_THRESHOLD = 0.2  # GeV
+PART = 0.5  # layers that the start is below the baseline: there is no derivative at whole numbers
 
 
 class Config(BaseModel):
@@ -27,11 +42,17 @@ class Config(BaseModel):
     )
     most_layers: int = Field(80, ge=6, le=400, description="Largest number of layers")
 
-    depth: Length = Field(1.0, gt=0.1, description="Depth of the baseline [m]")
-    width: Length = Field(0.24, gt=0, description="Width and height of the baseline [m]")
-    cell: Length = Field(0.02, gt=0, description="Edge of a cell of the baseline [m]")
+    depth: Length = Field(1.0, gt=SHALLOWEST, description="Depth of the baseline [m]")
+    width: Length = Field(
+        0.24, gt=N_SIDE * SMALLEST_CELL, description="Width and height of the baseline [m]"
+    )
+    cell: Length = Field(
+        0.02, gt=SMALLEST_CELL, lt=LARGEST_CELL, description="Edge of a cell of the baseline [m]"
+    )
     layers: int = Field(50, ge=6, description="Layers of the baseline")
-    threshold: Energy = Field(0.015, ge=0, description="Threshold of a channel, baseline [GeV]")
+    threshold: Energy = Field(
+        0.015, gt=0, lt=HIGHEST_THRESHOLD, description="Threshold of a channel, baseline [GeV]"
+    )
 
     noise: Energy = Field(5e-3, gt=0, description="Electronic noise of a channel [GeV]")
     light: Number = Field(2_000.0, gt=0, description="Photoelectrons for a GeV")
@@ -62,6 +83,11 @@ class Config(BaseModel):
                 raise ValueError(f"`{name}` must be below {most} m, got {getattr(self, name)}")
         if not self.layers <= self.most_layers:
             raise ValueError(f"`layers` must be at most {self.most_layers}, got {self.layers}")
+        if not self.depth / (self.layers - PART) < THICKEST:
+            raise ValueError(
+                f"`layers` must be above {self.depth / THICKEST + PART:g}, as a layer has at most "
+                f"{THICKEST} m, got {self.layers}"
+            )
         if not 4 * self.cell < self.width:
             raise ValueError(f"`cell` must be below a quarter of `width`, got {self.cell}")
         return self

@@ -22,6 +22,7 @@ from detopt.pipeline import Pipeline, Simulator
 from detopt.usecases.sampling_calorimeter.config import Config
 from detopt.usecases.sampling_calorimeter.layers import Calorimeter
 from detopt.usecases.sampling_calorimeter.library import (
+    N_SHOWERS,
     ShowerLibrary,
     make_library,
     write_library,
@@ -63,15 +64,22 @@ RECOMMENDED = {
 CHECK_EVENTS = 200
 UNITS = {"stochastic": "GeV^1/2", "relative": "relative"}
 CHUNK = 10_000
+ALL = 10**9  # a library has all of its showers in one chunk, where none comes twice
 
 
 def recommended_for(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Methods without gradients for Geant4, and searches of materials where there are lists."""
+    """Methods without gradients for Geant4, and searches of materials where there are lists.
+
+    Verdicts of a library have half of its showers.
+    """
     lists = any(len(_names(options.get(kind))) > 1 for kind in ("absorber", "active"))
     if options.get("source") == "geant4":
         search = {"method_options": {"n_events": 200}, "rounds": 8, "evaluation_events": 1_000}
         return {"method": "cma" if lists else "local_surrogate", **search}
-    return {"method": "enumeration"} if lists else {}
+    method = {"method": "enumeration"} if lists else {}
+    if options.get("source") == "library":
+        return {**method, "evaluation_events": N_SHOWERS // 2}
+    return method
 
 
 def _names(value: object) -> list[object]:
@@ -87,12 +95,15 @@ def build(config: Config) -> Pipeline:
     """
     calorimeter = Calorimeter(config)
     space, power = calorimeter.space, POWERS[config.measure]
-    library = make_library(config) if config.source == "library" else None
     reconstruction = (
         NetworkColumns(config) if config.reconstruction == "network" else LinearColumns()
     )
 
-    def pipeline(simulator: Simulator[Showers, Signals], hard: Pipeline | None) -> Pipeline:
+    def pipeline(
+        simulator: Simulator[Showers, Signals],
+        hard: Pipeline | None = None,
+        library: ShowerLibrary | None = None,
+    ) -> Pipeline:
         return Pipeline(
             space,
             Beam(config, library),
@@ -102,7 +113,7 @@ def build(config: Config) -> Pipeline:
             EnergyError(calorimeter),
             hard=hard,
             n_events=config.n_events,
-            chunk_size=max(config.n_events, CHUNK),
+            chunk_size=max(config.n_events, CHUNK) if library is None else ALL,
             baselines={"equal layers": calorimeter.baseline},
             price=calorimeter.price,
             objective_name=f"energy error over the spectrum [{UNITS[config.measure]}]",
@@ -111,9 +122,11 @@ def build(config: Config) -> Pipeline:
             diagnostics=functools.partial(scatter, power=power),
         )
 
-    if library is not None:
-        return pipeline(LibraryShowers(calorimeter, library), None)
+    if config.source == "library":
+        half, other = make_library(config).halves()
+        hard = pipeline(LibraryShowers(calorimeter, other, hard=True), library=other)
+        return pipeline(LibraryShowers(calorimeter, half), hard, half)
     if config.source == "geant4":
-        return pipeline(Geant4Showers(calorimeter), None)
-    hard = pipeline(FastShowers(calorimeter, hard=True), None)
+        return pipeline(Geant4Showers(calorimeter))
+    hard = pipeline(FastShowers(calorimeter, hard=True))
     return pipeline(FastShowers(calorimeter), hard if config.number == "relaxed" else None)

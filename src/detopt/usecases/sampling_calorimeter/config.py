@@ -1,6 +1,6 @@
 """Options of the sampling calorimeter, and estimated prices of its materials."""
 
-__all__ = ["PIONS", "PRICES", "Config"]
+__all__ = ["N_FEATURES", "PIONS", "PRICES", "SHOWERS_PER_WEIGHT", "Config"]
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detopt.units import Energy, Length, Number
 
+N_FEATURES = 8  # of the network, each with a weight
+SHOWERS_PER_WEIGHT = 2  # at least; a fit with fewer follows its noise
 PRICES = {  # kEUR for a cubic metre, machined; estimates, no offers
     "lead": 40.0,
     "iron": 45.0,
@@ -131,7 +133,22 @@ class Config(BaseModel):
             raise ValueError("`library` is a file for the source `library`")
         if self.source == "library" and (len(self.absorber) > 1 or self.particle != "electron"):
             raise ValueError("the source `library` holds electrons in one absorber")
+        if self.n_events < self.fewest_events:
+            raise ValueError(
+                f"`n_events` must be at least {self.fewest_events}, {SHOWERS_PER_WEIGHT} for each "
+                f"of {self.n_weights} weights, got {self.n_events}"
+            )
         return self
+
+    @property
+    def n_weights(self) -> int:
+        """Weights that every design fits: of the layers, of a constant, and of features."""
+        return self.n_layers + 1 + (N_FEATURES if self.reconstruction == "network" else 0)
+
+    @property
+    def fewest_events(self) -> int:
+        """Showers without which the weights cannot be fitted."""
+        return SHOWERS_PER_WEIGHT * self.n_weights
 
     @property
     def known_prices(self) -> dict[str, float]:

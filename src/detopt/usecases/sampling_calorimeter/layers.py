@@ -8,7 +8,6 @@ design that keeps them does so after rounding too.
 
 __all__ = ["Calorimeter"]
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -221,10 +220,10 @@ class Calorimeter:
     def _names(self, design: Mapping[str, Tensor]) -> list[str]:
         """Material of each layer, absorber first."""
         config, names = self.config, []
-        per_zone = math.ceil(config.n_layers / config.n_zones)
         for i in range(config.n_layers):
+            zone = i * config.n_zones // config.n_layers
             for kind in ("absorber", "active"):
-                key = f"{kind}_material_{i // per_zone}"
+                key = f"{kind}_material_{zone}"
                 chosen = int(design[key]) if key in design else 0
                 names.append(getattr(config, kind)[chosen])
         return names

@@ -3,12 +3,15 @@
 __all__ = ["ShowerLibrary", "make_library", "write_library"]
 
 import functools
-from dataclasses import dataclass
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from detopt.errors import ConfigError
@@ -20,11 +23,15 @@ from detopt.simulators.geant4 import Geant4, ParticleGun, simulate_stack
 from detopt.usecases import benchmark_layer_placement
 from detopt.usecases.sampling_calorimeter.config import Config
 
-STEP, DEPTH = 0.1, 32.0  # radiation lengths: of the nodes, of the block
-N_SHOWERS = 4_000
+STEP, DEPTH = 0.05, 32.0  # radiation lengths: of the nodes, of the block
+SMOOTHING = (1.0, 4.0, 6.0, 4.0, 1.0)  # of draws node by node, which cubics cannot follow
+N_SHOWERS = 8_000  # half of them for verdicts
+MOST_EMPTY = 10.0  # mean distances of showers, at either end of the spectrum
 MEV = 1e-3  # GeV
 EMPTY = 1e-9  # share of the energy
+N_PLACES = 10  # of a layer between two nodes
 FIELDS = {"energy", "cumulative", "step", "absorber", "label"}
+UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -50,26 +57,49 @@ class ShowerLibrary:
         table = benchmark_layer_placement.ShowerLibrary(self.cumulative[:, None], self.step)
         return table.deposited(depth)[:, 0]
 
+    def halves(self) -> tuple["ShowerLibrary", "ShowerLibrary"]:
+        """Showers for the search, and others for verdicts."""
+        even = torch.arange(len(self.energy)) % 2 == 0
+        return self.part(even), self.part(~even)
+
+    def part(self, which: Bool[Tensor, " showers"]) -> "ShowerLibrary":
+        """The library of some of the showers."""
+        return replace(self, energy=self.energy[which], cumulative=self.cumulative[which])
+
     @classmethod
     def read(cls, path: str | Path) -> "ShowerLibrary":
         """The library in a file that `write_library` wrote.
 
         Raises:
-            ConfigError: There is no such file, or it is something else.
+            ConfigError: There is no such file, it is cut, or it is something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with Path(path).open("rb") as file, np.lib.npyio.NpzFile(file) as found:
                 if set(found.files) != FIELDS:
                     raise ValueError(f"it holds {', '.join(found.files)}")
+                names = ("energy", "cumulative", "step")
+                energy, cumulative, step = (torch.as_tensor(found[name]) for name in names)
+                _refuse_unusable(energy, cumulative, step)
                 return cls(
-                    torch.from_numpy(found["energy"]).double(),
-                    torch.from_numpy(found["cumulative"]).double(),
-                    float(found["step"]),
+                    energy.double(),
+                    cumulative.double(),
+                    float(step),
                     str(found["absorber"]),
                     str(found["label"]),
                 )
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise ConfigError(f"{path} is no library of showers: {error}.") from error
+
+
+def _refuse_unusable(energy: Tensor, cumulative: Tensor, step: Tensor) -> None:
+    """Refuse arrays of the wrong shape, and numbers that no shower has."""
+    if (energy.ndim, cumulative.ndim, step.ndim) != (1, 2, 0) or len(energy) != len(cumulative):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (energy, cumulative, step))
+        raise ValueError(f"energies, energies up to each node and step have the shapes {shapes}")
+    if not bool((energy > 0).all() and energy.isfinite().all() and cumulative.isfinite().all()):
+        raise ValueError("its energies are not all finite and > 0 GeV")
+    if not 0 < float(step) < math.inf:
+        raise ValueError(f"the distance of its nodes is {float(step)} m")
 
 
 def write_library(
@@ -80,7 +110,7 @@ def write_library(
     Args:
         path: The file (npz).
         config: Options of the use case: absorber, energies, width and seed.
-        n_showers: How many.
+        n_showers: How many; a half serves searches, the other one verdicts.
         geant4: Data, physics and processes.
 
     Raises:
@@ -108,10 +138,12 @@ def make_library(config: Config) -> ShowerLibrary:
     """The library of the options: that of a file, or one of the fast model's showers.
 
     The latter have the fast model's shapes, local fluctuations, and those of the tracks that cross
-    an active layer in which a minimum ionizing particle loses 1 MeV.
+    an active layer in which a minimum ionizing particle loses 1 MeV. These are smooth over a tenth
+    of a radiation length: independent nodes would make the variance of a layer, and so the
+    objective, depend on where it lies between two nodes.
 
     Raises:
-        ConfigError: The file is no library, or one for another absorber.
+        ConfigError: The file is no library, or one for another absorber or other energies.
     """
     if config.library is not None:
         found = ShowerLibrary.read(config.library)
@@ -119,8 +151,30 @@ def make_library(config: Config) -> ShowerLibrary:
             raise ConfigError(
                 f"{config.library} holds showers in {found.absorber}, not in {config.absorber[0]}."
             )
-        return found
+        return _within(found, config)
     return _fast_library(config.absorber[0], config.low_energy, config.high_energy, config.seed)
+
+
+def _within(library: ShowerLibrary, config: Config) -> ShowerLibrary:
+    """The showers between the energies of the options, which they must cover."""
+    low, high = config.low_energy, config.high_energy
+    found = library.part((library.energy >= low) & (library.energy <= high))
+    n_showers, fewest = len(found.energy), 2 * config.fewest_events
+    if n_showers < fewest:
+        raise ConfigError(
+            f"{config.library} holds {n_showers} showers of {low:g} to {high:g} GeV, and "
+            f"{fewest} are needed, half of them for verdicts. Simulate more, or widen the energies."
+        )
+    place = (found.energy / low).log() / math.log(high / low)
+    empty = float(torch.maximum(place.min(), 1 - place.max()))
+    if empty * n_showers > MOST_EMPTY:
+        ends = [float(one) for one in (found.energy.min(), found.energy.max())]
+        raise ConfigError(
+            f"{config.library} holds showers of {ends[0]:.3g} to {ends[1]:.3g} GeV, which does not "
+            f"cover {low:g} to {high:g} GeV. Set `low_energy` and `high_energy` to what it covers, "
+            "or simulate others."
+        )
+    return found
 
 
 @functools.lru_cache(maxsize=4)
@@ -142,8 +196,31 @@ def _fast_library(absorber: str, low: float, high: float, seed: int) -> ShowerLi
     noise = (float(tuning.sampling[2]) * MEV / energy).sqrt()[:, None]
     deposit = energy[:, None] * share * (1 + noise * local)
     tracks = torch.randn(share.shape, generator=rng, dtype=torch.float64)
-    deposit = deposit + (float(tuning.sampling[0]) * MEV * energy[:, None] * share).sqrt() * tracks
+    smooth = _smoothed(tracks) / _kept_variance(MEV / float(stack.ionization[0])).sqrt()
+    deposit = deposit + (float(tuning.sampling[0]) * MEV * energy[:, None] * share).sqrt() * smooth
     return _library(energy, deposit, stack, absorber, "fast shower model")
+
+
+def _smoothed(draws: Float[Tensor, "rows nodes"]) -> Float[Tensor, "rows nodes"]:
+    """Draws that neighbouring nodes share."""
+    kernel = draws.new_tensor(SMOOTHING) / sum(SMOOTHING)
+    padding = len(SMOOTHING) // 2
+    return torch.nn.functional.conv1d(draws[:, None], kernel[None, None], padding=padding)[:, 0]
+
+
+def _kept_variance(width: float) -> Float[Tensor, ""]:
+    """What `_smoothed` leaves of the variance of a layer, on average over where it lies.
+
+    Args:
+        width: Thickness of the layer, in distances of nodes.
+    """
+    middle = math.ceil(width) + len(SMOOTHING)
+    nodes = torch.eye(2 * middle, dtype=torch.float64)
+    cumulative = torch.nn.functional.pad(_smoothed(nodes).cumsum(1), (1, 0))
+    table = ShowerLibrary(nodes[0], cumulative, 1.0, "", "")
+    places = middle + torch.linspace(0, 1, N_PLACES + 1, dtype=torch.float64)[1:]
+    inside = table.deposited(places + width / 2) - table.deposited(places - width / 2)
+    return inside.square().sum(0).mean() / width
 
 
 def _block(absorber: str) -> Stack:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from detopt.design import Design
 from detopt.pipeline import Reconstruction
 from detopt.random import Seed
-from detopt.usecases.sampling_calorimeter.config import Config
+from detopt.usecases.sampling_calorimeter.config import N_FEATURES, Config
 from detopt.usecases.sampling_calorimeter.layers import Calorimeter
 from detopt.usecases.sampling_calorimeter.reconstruction import Columns
 from detopt.usecases.sampling_calorimeter.sources import Signals, fast_showers
 
-N_HIDDEN, N_FEATURES = 24, 8
+N_HIDDEN = 24
 N_DESIGNS, N_SHOWERS = 40, 200  # that the features are learned from; showers of each
 N_STEPS, LEARNING_RATE = 400, 5e-3
 SPREAD = 0.5  # of the designs around the baseline, in theta

@@ -14,7 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from detopt.design import Design
+from detopt.errors import DomainError
 from detopt.pipeline import Analysis, Objective, Outcome, Reconstruction, Scatter, Summary
+from detopt.usecases.sampling_calorimeter.config import SHOWERS_PER_WEIGHT
 from detopt.usecases.sampling_calorimeter.layers import Calorimeter
 from detopt.usecases.sampling_calorimeter.sources import Showers, Signals
 
@@ -51,12 +53,11 @@ class LinearColumns(Reconstruction[Signals, Columns]):
 
 
 class KeepColumns(Analysis[Columns, Showers, Rows]):
-    """Adds the truth, and divides the showers into folds."""
+    """Adds the truth, and divides the showers into folds; a shower is always in the same one."""
 
     def forward(self, estimate: Columns, events: Showers) -> Rows:
         """Rows of all showers."""
-        fold = torch.arange(len(events.energy)) % N_FOLDS
-        return Rows(estimate.columns, events.energy, fold)
+        return Rows(estimate.columns, events.energy, events.number % N_FOLDS)
 
 
 class EnergyError(Objective[Rows]):
@@ -78,7 +79,11 @@ class EnergyError(Objective[Rows]):
         self.calorimeter = calorimeter
 
     def forward(self, summary: Rows, design: Design) -> Outcome:
-        """Objective, price and length; as metrics, both terms and the resolution in three bands."""
+        """Objective, price and length; as metrics, both terms and the resolution in three bands.
+
+        Raises:
+            DomainError: There are fewer than two showers for each weight.
+        """
         power = POWERS[self.calorimeter.config.measure]
         estimate = reconstruct(summary, power)
         relative = (estimate / summary.energy - 1).square()
@@ -114,10 +119,19 @@ def reconstruct(rows: Rows, power: int) -> Float[Tensor, " n"]:
         rows: Showers.
         power: Power :math:`k` of the energy under the squared error.
 
+    Raises:
+        DomainError: There are fewer than two showers for each weight.
+
     Note:
         Differentiable.
     """
     columns, energy = rows.columns, rows.energy
+    n_weights, fewest = columns.shape[1], SHOWERS_PER_WEIGHT * columns.shape[1]
+    if len(energy) < fewest:
+        raise DomainError(
+            f"{n_weights} weights need at least {fewest} showers for their fit, got {len(energy)}. "
+            "Ask for more events, or for fewer layers."
+        )
     weight = energy**-power
     normals, targets = [], []
     for k in range(N_FOLDS):

@@ -10,6 +10,7 @@ __all__ = [
     "fast_showers",
 ]
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,11 +40,11 @@ class Showers:
 
     Attributes:
         energy: Energy [GeV].
-        chosen: Which shower of a library; 0 where there is none.
+        number: Of the shower, in the library if there is one.
     """
 
     energy: Float[Tensor, " n"]
-    chosen: Int[Tensor, " n"]
+    number: Int[Tensor, " n"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Beam(Source[Showers]):
 
     Args:
         config: Options of the use case.
-        library: Showers to choose from, if there are any.
+        library: Showers to choose from, if there are any; none is chosen twice.
     """
 
     def __init__(self, config: Config, library: ShowerLibrary | None = None) -> None:
@@ -66,14 +67,25 @@ class Beam(Source[Showers]):
         self.config, self.library = config, library
 
     def forward(self, n_events: int, rng: Generator, dtype: torch.dtype) -> Showers:
-        """Draw `n_events` particles."""
+        """Draw `n_events` particles, of a library at most all, with a warning."""
         if self.library is not None:
-            chosen = torch.randint(len(self.library.energy), (n_events,), generator=rng)
-            return Showers(self.library.energy[chosen].to(dtype), chosen)
+            number = _choose(len(self.library.energy), n_events, rng)
+            return Showers(self.library.energy[number].to(dtype), number)
         uniform = torch.rand(n_events, generator=rng, dtype=torch.float64)
         low, high = self.config.low_energy, self.config.high_energy
         energy = (low * (high / low) ** uniform).to(dtype)
-        return Showers(energy, torch.zeros(n_events, dtype=torch.int64))
+        return Showers(energy, torch.arange(n_events))
+
+
+def _choose(n_showers: int, n_events: int, rng: Generator) -> Int[Tensor, " n"]:
+    """Numbers of stored showers, each once: what is seen twice says nothing new."""
+    if n_events > n_showers:
+        warnings.warn(
+            f"{n_events} showers were asked for, and the library has {n_showers} for this purpose: "
+            "each counts once. Ask for fewer, or simulate a larger library.",
+            stacklevel=2,
+        )
+    return torch.randperm(n_showers, generator=rng)[:n_events]
 
 
 def fast_showers(
@@ -101,13 +113,24 @@ class FastShowers(Simulator[Showers, Signals]):
         """Signals of the events."""
         config = self.calorimeter.config
         stack = self.calorimeter.stack(design, self.hard)
-        if self.hard:  # what is not there has no thickness, which no formula likes
-            gone = stack.thickness == 0
-            stack = stack.with_thickness(stack.thickness.clamp(min=1e-9))
-        deposit = fast_showers(config, stack, events.energy, rng)[:, 1::2]
-        if self.hard:
-            deposit = torch.where(gone[1::2], 0.0, deposit)
-        return _read_out(deposit, config, rng)
+        draw = _showers_of_present if self.hard else fast_showers
+        return _read_out(draw(config, stack, events.energy, rng)[:, 1::2], config, rng)
+
+
+def _showers_of_present(
+    config: Config, stack: Stack, energy: Float[Tensor, " n"], rng: Generator
+) -> Float[Tensor, "n layers"]:
+    """`fast_showers` in the layers that have a thickness; the others are none for the model."""
+    there = stack.thickness.detach().nonzero().flatten()
+    deposit = energy.new_zeros(len(energy), len(stack.materials))
+    if len(there) == 0:
+        return deposit
+    present = Stack(
+        stack.thickness[there],
+        tuple(stack.materials[i] for i in there.tolist()),
+        tuple(stack.active[i] for i in there.tolist()),
+    )
+    return deposit.index_copy(1, there, fast_showers(config, present, energy, rng))
 
 
 class Geant4Showers(Simulator[Showers, Signals]):
@@ -164,11 +187,14 @@ class LibraryShowers(Simulator[Showers, Signals]):
     Args:
         calorimeter: Maps designs to layers.
         library: Showers in a block of the absorber.
+        hard: Whether layers are there or not, or partly there.
     """
 
-    def __init__(self, calorimeter: Calorimeter, library: ShowerLibrary) -> None:
+    def __init__(
+        self, calorimeter: Calorimeter, library: ShowerLibrary, hard: bool = False
+    ) -> None:
         super().__init__()
-        self.calorimeter, self.library = calorimeter, library
+        self.calorimeter, self.library, self.hard = calorimeter, library, hard
 
     @property
     def data_labels(self) -> tuple[str, ...]:
@@ -177,12 +203,12 @@ class LibraryShowers(Simulator[Showers, Signals]):
 
     def forward(self, events: Showers, design: Design, rng: Generator) -> Signals:
         """Signals of the events."""
-        stack = self.calorimeter.stack(design, hard=False)
+        stack = self.calorimeter.stack(design, self.hard)
         block = materials.get(self.library.absorber)
         depth = (stack.depth.cumsum(0) - stack.depth / 2)[1::2] * block.radiation_length
         half = stack.ionization[1::2] / (PER_METRE * block.minimum_ionization * block.density) / 2
         behind, before = (self.library.deposited(depth + s * half) for s in (1, -1))
-        deposit = (behind - before)[events.chosen].to(events.energy).clamp(min=0.0)
+        deposit = (behind - before)[events.number].to(events.energy).clamp(min=0.0)
         return _read_out(deposit, self.calorimeter.config, rng)
 
 
