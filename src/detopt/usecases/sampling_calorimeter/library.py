@@ -23,13 +23,15 @@ from detopt.simulators.geant4 import Geant4, ParticleGun, simulate_stack
 from detopt.usecases import benchmark_layer_placement
 from detopt.usecases.sampling_calorimeter.config import Config
 
-STEP, DEPTH = 0.05, 32.0  # radiation lengths: of the nodes, of the block
-SMOOTHING = (1.0, 4.0, 6.0, 4.0, 1.0)  # of draws node by node, which cubics cannot follow
+STEP, DEPTH = 0.1, 32.0  # radiation lengths: of the nodes, of the block
+REACH = 0.3  # radiation lengths: standard deviation of the smoothing; showers change over several
+CUT = 4.0  # standard deviations, where its kernel ends
+N_WIDTHS, WIDEST = 12, 20.0  # of layers whose tracks are looked at; times `STEP`
+N_LOOKED = 500  # showers
 N_SHOWERS = 8_000  # half of them for verdicts
 MOST_EMPTY = 10.0  # mean distances of showers, at either end of the spectrum
 MEV = 1e-3  # GeV
 EMPTY = 1e-9  # share of the energy
-N_PLACES = 10  # of a layer between two nodes
 FIELDS = {"energy", "cumulative", "step", "absorber", "label"}
 UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -56,6 +58,57 @@ class ShowerLibrary:
         """Energy in front of some depths [m], cubic between the nodes; differentiable."""
         table = benchmark_layer_placement.ShowerLibrary(self.cumulative[:, None], self.step)
         return table.deposited(depth)[:, 0]
+
+    @functools.cached_property
+    def smooth(self) -> "ShowerLibrary":
+        """The showers without the fluctuations of single tracks: with a moving mean of deposits.
+
+        It reaches over 0.3 radiation lengths, on which the density of a shower hardly changes.
+        """
+        reach = REACH * materials.get(self.absorber).radiation_length / self.step
+        far = math.ceil(CUT * reach)
+        place = torch.arange(-far, far + 1, dtype=torch.float64)
+        kernel = torch.exp(-(place / reach).square() / 2)[None, None]
+        deposit = self.cumulative.diff(dim=1)[:, None]
+        inside = torch.ones_like(deposit[:1])
+        means, shares = (
+            torch.nn.functional.conv1d(one, kernel, padding=far)[:, 0] for one in (deposit, inside)
+        )
+        cumulative = torch.nn.functional.pad((means / shares).cumsum(1), (1, 0))
+        return replace(self, cumulative=cumulative)
+
+    def track_energy(self, width: Float[Tensor, " layers"]) -> Float[Tensor, " layers"]:
+        """Variance over mean [GeV] of what single tracks add to the energy in a layer.
+
+        It is what `smooth` lacks of the variance around the mean profile, summed over all depths.
+        Showers count with the inverse square of their energy: the shapes of those with much energy
+        vary by more than their tracks.
+
+        Args:
+            width: Thickness of the layers [m]; below that of a node it counts as one.
+        """
+        widths, energies = self._track_energies
+        place = torch.log(width / widths[0]) / torch.log(widths[1] / widths[0])
+        place = place.clamp(0.0, N_WIDTHS - 1.0)
+        below = place.detach().floor().long().clamp(max=N_WIDTHS - 2)
+        share = place - below
+        return (1 - share) * energies[below] + share * energies[below + 1]
+
+    @functools.cached_property
+    def _track_energies(self) -> tuple[Float[Tensor, " widths"], Float[Tensor, " widths"]]:
+        """Thicknesses [m], in equal ratios, and what `track_energy` is for them [GeV]."""
+        looked = self.part(torch.arange(len(self.energy)) < N_LOOKED)
+        widths = self.step * torch.logspace(0, math.log10(WIDEST), N_WIDTHS, dtype=torch.float64)
+        nodes = self.step * torch.arange(self.cumulative.shape[1], dtype=torch.float64)
+        found = []
+        for half in widths / 2:
+            inside, smooth = (
+                (one.deposited(nodes + half) - one.deposited(nodes - half)) / one.energy[:, None]
+                for one in (looked, looked.smooth)
+            )
+            variance = inside.var(0) - smooth.var(0)
+            found.append(variance.sum() / (smooth / looked.energy[:, None]).mean(0).sum())
+        return widths, torch.stack(found).clamp(min=0.0)
 
     def halves(self) -> tuple["ShowerLibrary", "ShowerLibrary"]:
         """Showers for the search, and others for verdicts."""
@@ -138,9 +191,7 @@ def make_library(config: Config) -> ShowerLibrary:
     """The library of the options: that of a file, or one of the fast model's showers.
 
     The latter have the fast model's shapes, local fluctuations, and those of the tracks that cross
-    an active layer in which a minimum ionizing particle loses 1 MeV. These are smooth over a tenth
-    of a radiation length: independent nodes would make the variance of a layer, and so the
-    objective, depend on where it lies between two nodes.
+    an active layer in which a minimum ionizing particle loses 1 MeV.
 
     Raises:
         ConfigError: The file is no library, or one for another absorber or other energies.
@@ -196,31 +247,8 @@ def _fast_library(absorber: str, low: float, high: float, seed: int) -> ShowerLi
     noise = (float(tuning.sampling[2]) * MEV / energy).sqrt()[:, None]
     deposit = energy[:, None] * share * (1 + noise * local)
     tracks = torch.randn(share.shape, generator=rng, dtype=torch.float64)
-    smooth = _smoothed(tracks) / _kept_variance(MEV / float(stack.ionization[0])).sqrt()
-    deposit = deposit + (float(tuning.sampling[0]) * MEV * energy[:, None] * share).sqrt() * smooth
+    deposit = deposit + (float(tuning.sampling[0]) * MEV * energy[:, None] * share).sqrt() * tracks
     return _library(energy, deposit, stack, absorber, "fast shower model")
-
-
-def _smoothed(draws: Float[Tensor, "rows nodes"]) -> Float[Tensor, "rows nodes"]:
-    """Draws that neighbouring nodes share."""
-    kernel = draws.new_tensor(SMOOTHING) / sum(SMOOTHING)
-    padding = len(SMOOTHING) // 2
-    return torch.nn.functional.conv1d(draws[:, None], kernel[None, None], padding=padding)[:, 0]
-
-
-def _kept_variance(width: float) -> Float[Tensor, ""]:
-    """What `_smoothed` leaves of the variance of a layer, on average over where it lies.
-
-    Args:
-        width: Thickness of the layer, in distances of nodes.
-    """
-    middle = math.ceil(width) + len(SMOOTHING)
-    nodes = torch.eye(2 * middle, dtype=torch.float64)
-    cumulative = torch.nn.functional.pad(_smoothed(nodes).cumsum(1), (1, 0))
-    table = ShowerLibrary(nodes[0], cumulative, 1.0, "", "")
-    places = middle + torch.linspace(0, 1, N_PLACES + 1, dtype=torch.float64)[1:]
-    inside = table.deposited(places + width / 2) - table.deposited(places - width / 2)
-    return inside.square().sum(0).mean() / width
 
 
 def _block(absorber: str) -> Stack:

@@ -32,6 +32,7 @@ from detopt.usecases.sampling_calorimeter.library import ShowerLibrary
 PARTICLES = {"electron": "e-", "photon": "photon", "pion": "pi+"}
 HADRONIC = "option1-FTFP_BERT"  # physics list of pions
 PER_METRE = 100.0  # GeV/cm to GeV/m
+LEAST_DEPOSIT = 1e-9  # GeV; the tracks of less do not fluctuate more
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,16 @@ class LibraryShowers(Simulator[Showers, Signals]):
     slab of absorber with the same loss of a minimum ionizing particle. Its own response is
     left to the reconstruction.
 
+    A layer that moves by its own thickness meets other tracks, and a derivative by the depth would
+    be that of their chance. So the search has smooth showers, in which the tracks that cross a
+    layer are drawn and move with it: factors with a log-normal distribution, whose variance is that
+    of the library. Verdicts have the showers themselves.
+
     Args:
         calorimeter: Maps designs to layers.
         library: Showers in a block of the absorber.
-        hard: Whether layers are there or not, or partly there.
+        hard: Whether showers are as they are, and layers there or not; smooth and partly there
+            otherwise.
     """
 
     def __init__(
@@ -207,9 +214,22 @@ class LibraryShowers(Simulator[Showers, Signals]):
         block = materials.get(self.library.absorber)
         depth = (stack.depth.cumsum(0) - stack.depth / 2)[1::2] * block.radiation_length
         half = stack.ionization[1::2] / (PER_METRE * block.minimum_ionization * block.density) / 2
-        behind, before = (self.library.deposited(depth + s * half) for s in (1, -1))
+        table = self.library if self.hard else self.library.smooth
+        behind, before = (table.deposited(depth + s * half) for s in (1, -1))
         deposit = (behind - before)[events.number].to(events.energy).clamp(min=0.0)
+        if not self.hard:
+            deposit = deposit * self._tracks(deposit, 2 * half, rng)
         return _read_out(deposit, self.calorimeter.config, rng)
+
+    def _tracks(
+        self, deposit: Float[Tensor, "n layers"], width: Float[Tensor, " layers"], rng: Generator
+    ) -> Float[Tensor, "n layers"]:
+        """Factors of mean 1 by which single tracks change the energy of a layer."""
+        energy = self.library.track_energy(width).to(deposit)
+        spread = torch.log1p(energy / deposit.clamp(min=LEAST_DEPOSIT))
+        normals = torch.randn(deposit.shape, generator=rng, dtype=deposit.dtype)
+        tiny = torch.finfo(deposit.dtype).tiny ** 0.5
+        return torch.exp((spread + tiny).sqrt() * normals - spread / 2)
 
 
 def _read_out(deposit: Float[Tensor, "n n_layers"], config: Config, rng: Generator) -> Signals:
