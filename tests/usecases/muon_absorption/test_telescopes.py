@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from detopt.design import Design
 from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
 from detopt.usecases import load
@@ -221,6 +223,43 @@ def test_more_money_misses_less():
     assert missed[1] < missed[0]
 
 
+@pytest.fixture
+def moved_hill(tmp_path):
+    """The problem of one hill whose middle has given coordinates."""
+    axis = np.linspace(-400, 400, 41)
+    height = 100 * np.exp(-((axis[:, None] / 90) ** 2) / 2 - (axis / 50) ** 2 / 2)
+
+    def problem(x, y, z):
+        corners = {"low": [x - 400, y - 400], "high": [x + 400, y + 400]}
+        np.savez(tmp_path / "hill.npz", elevation=height + z, **corners)
+        sizes = {"n_bins": (8, 4), "radius": (4.0, 8.0), "distance": (150.0, 350.0)}
+        return build(Config(terrain=tmp_path / "hill.npz", n_templates=16, **sizes))
+
+    return problem
+
+
+def test_coordinates_of_a_map_change_neither_objective_nor_gradient(moved_hill):
+    found = []
+    for middle in ((0.0, 0.0, 0.0), (500_000.0, 4_510_000.0, 1_024.0)):
+        problem = moved_hill(*middle)
+        design = {k: v.float().requires_grad_() for k, v in problem.space.start.items()}
+        summary = problem.summarize(Design(design), 64, Seed(0).generator())
+        objective = problem.judge(summary, Design(design)).objective
+        assert objective.dtype == torch.float32
+        places = design["bearing"], design["distance"]
+        found.append((objective, *torch.autograd.grad(objective, places)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-7)
+
+
+def test_a_picture_has_the_coordinates_of_the_map(moved_hill):
+    middle = (500_000.0, 4_510_000.0, 1_000.0)
+    here, there = moved_hill(0.0, 0.0, 0.0), moved_hill(*middle)
+    first, last = (problem.scene(problem.space.start).boxes for problem in (here, there))
+    for one, other in zip(first, last, strict=True):
+        moved = [a + b for a, b in zip(one.center, middle, strict=True)]
+        assert other.center == pytest.approx(moved, abs=1e-3, rel=0)
+
+
 def test_a_picture_shows_ground_and_telescopes():
     scene = build(CONFIG).scene(HUMAN)
     labels = {box.label for box in scene.boxes}
@@ -233,6 +272,7 @@ def test_a_picture_shows_ground_and_telescopes():
         ({"radius": [3.0, 1.0]}, "two increasing lengths"),
         ({"sectors": [0, 1, 1]}, "three counts"),
         ({"n_bins": [1, 1]}, "two counts"),
+        ({"density": 2650}, "divide kg/m3 by 1,000"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -110,8 +110,8 @@ def test_files_of_one_hill_are_the_same_terrain(tmp_path):
     np.savetxt(tmp_path / "b.csv", shuffled, delimiter=",", header="x,y,z", fmt="%.12g")
     first = load_terrain(tmp_path / "a.npz", 2.5, "standard_rock")
     second = load_terrain(tmp_path / "b.csv", 2.5, "standard_rock")
-    torch.testing.assert_close(first.height, plane.height)
-    torch.testing.assert_close(second.height, plane.height, rtol=0, atol=1e-9)
+    torch.testing.assert_close(first.height + first.origin[2], plane.height)
+    torch.testing.assert_close(second.height, first.height, rtol=0, atol=1e-9)
     assert first.low == pytest.approx(second.low)
 
 
@@ -130,6 +130,16 @@ def test_voxels_come_from_a_file(tmp_path):
         ({"elevation": np.zeros((3, 3)), "low": [0] * 3, "high": [1] * 3}, "2 axes"),
         ({"elevation": np.full((3, 3), np.nan), "low": [0, 0], "high": [1, 1]}, "not finite"),
         ({"density": -np.ones((3, 3, 3)), "low": [0] * 3, "high": [1] * 3}, "Densities"),
+        (
+            {"density": np.full((3, 3, 3), 2650), "low": [0] * 3, "high": [1] * 3},
+            r"2650\. Divide kg/m3",
+        ),
+        ({"elevation": [[0.0, 5], [-9999, 7]], "low": [0, 0], "high": [1, 1]}, "fill the gaps"),
+        ({"elevation": [[0.0, 5], [1e20, 7]], "low": [0, 0], "high": [1, 1]}, "fill the gaps"),
+        ({"elevation": np.zeros((3, 3)), "low": 0, "high": 1}, r"shapes \(3, 3\), \(\) and \(\)"),
+        ({"elevation": np.zeros((3, 3)), "low": [0, 0], "high": [np.inf, 1]}, "both finite"),
+        ({"elevation": np.zeros((0, 3)), "low": [0, 0], "high": [1, 1]}, r"\(0, 3\)"),
+        ({"elevation": np.zeros((3, 3)), "low": ["a", "b"], "high": [1, 1]}, "real numbers"),
     ],
 )
 def test_unusable_files_are_refused(tmp_path, arrays, message):
@@ -138,9 +148,42 @@ def test_unusable_files_are_refused(tmp_path, arrays, message):
         load_terrain(tmp_path / "t.npz", 2.65, "standard_rock")
 
 
+def test_damaged_files_are_refused(tmp_path):
+    np.savez(tmp_path / "whole.npz", elevation=np.eye(9), low=[0, 0], high=[1, 1])
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "t.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_terrain(tmp_path / "t.npz", 2.65, "standard_rock")
+
+
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "t.npy", np.eye(9))
+    with pytest.raises(ConfigError, match=r"single array.*`low` and `high`"):
+        load_terrain(tmp_path / "t.npy", 2.65, "standard_rock")
+
+
+@pytest.mark.parametrize(
+    ("header", "order"), [("x,y,z", "xyz"), ("y,x,z", "yxz"), ("# Z, X, Y", "zxy"), ("", "xyz")]
+)
+def test_columns_of_points_are_found_by_name(tmp_path, header, order):
+    x, y = np.meshgrid(np.linspace(-9, 9, 4), np.linspace(-5, 5, 3), indexing="ij")
+    columns = {"x": x, "y": y, "z": x + 2 * y + 19}
+    points = np.stack([columns[name].ravel() for name in order], axis=1)
+    np.savetxt(tmp_path / "t.csv", points, delimiter=",", header=header, comments="")
+    found = load_terrain(tmp_path / "t.csv", 2.65, "standard_rock")
+    torch.testing.assert_close(found.height, torch.from_numpy(columns["z"]))
+    assert found.high[:2] == pytest.approx((9.0, 5.0))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "no points"),
+        ("x,y,z\n", "no points"),
+        ("easting,northing,z\n0,0,1\n", "got easting, northing, z"),
+        ("x,y,z,density\n0,0,1,2\n", "got x, y, z, density"),
+        ("0,0,1,2\n", "got 4"),
+        ("x,y,z\n0,0,1\n0,1,1\n1,0,-9999\n1,1,1\n", "fill the gaps"),
         ("x,y,z\n0,0,1\n0,1,1\n1,0,1\n", "no full grid"),
         ("x,y\n0,0\n1,1\n", "3 columns"),
         ("x,y,z\n0,0,1\n0,1,1\n0,5,1\n1,0,1\n1,1,1\n1,5,1\n", "evenly spaced"),
@@ -153,6 +196,18 @@ def test_unusable_points_are_refused(tmp_path, text, message):
         load_terrain(tmp_path / "t.csv", 2.65, "standard_rock")
 
 
+def test_a_place_is_that_of_the_users_map(tmp_path):
+    height = slope().height.numpy() + 2_000.0
+    np.savez(tmp_path / "t.npz", elevation=height, low=(5e5, 4.51e6), high=(5.002e5, 4.5103e6))
+    terrain = load_terrain(tmp_path / "t.npz", 2.5, "standard_rock")
+    assert terrain.low[:2] == pytest.approx((-100.0, -150.0))
+    assert float(terrain.height.min()) == 0.0
+    low, high = (terrain.on_map(*corner) for corner in (terrain.low, terrain.high))
+    assert low[:2] == (5e5, 4.51e6)
+    assert high[:2] == (5.002e5, 4.5103e6)
+    assert terrain.on_map(0.0, 0.0, float(terrain.height.max()))[2] == pytest.approx(height.max())
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load_terrain(tmp_path / "none.npz", 2.65, "standard_rock")
@@ -163,6 +218,8 @@ def test_terrain_without_matter_is_refused():
         Terrain(LOW, HIGH, None, None, 2.65, "standard_rock")
     with pytest.raises(DomainError, match="`density`"):
         Terrain(LOW, HIGH, torch.zeros(3, 3), None, 0.0, "standard_rock")
+    with pytest.raises(DomainError, match="`density`"):
+        Terrain(LOW, HIGH, torch.zeros(3, 3), None, 2650.0, "standard_rock")
 
 
 def test_cavities_that_do_not_fit_are_refused():

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detopt.units import Energy, Length, Number
+from detopt.usecases.muon_absorption.terrain import DENSEST
 
 
 class Config(BaseModel):
@@ -89,6 +90,11 @@ class Config(BaseModel):
             pair = getattr(self, name)
             if pair is not None and not 0 < pair[0] < pair[1]:
                 raise ValueError(f"`{name}` must hold two increasing lengths > 0, got {pair}")
+        if self.density is not None and self.density > DENSEST:
+            raise ValueError(
+                f"`density` must be at most {DENSEST:g} g/cm3, got {self.density:g}; divide kg/m3 "
+                f"by 1,000"
+            )
         if min(self.n_bins) < 2:
             raise ValueError(f"`n_bins` must hold two counts >= 2, got {self.n_bins}")
         if min(self.sectors) < 1:

@@ -136,7 +136,10 @@ def _usual_money(config: Config, budget: float) -> list[float]:
 
 
 def view(config: Config, target: Target, design: Design) -> Scene:
-    """The terrain in columns, and the telescopes, ten times larger than they are."""
+    """The terrain in columns, and the telescopes, ten times larger than they are.
+
+    Positions are those of the user's map.
+    """
     terrain = target.terrain
     low, high = terrain.target
     edge = [(b - a) / N_COLUMNS for a, b in zip(low[:2], high[:2], strict=True)]
@@ -146,11 +149,11 @@ def view(config: Config, target: Target, design: Design) -> Scene:
             x, y = low[0] + (i + 0.5) * edge[0], low[1] + (j + 0.5) * edge[1]
             top = float(terrain.ground(torch.tensor(x), torch.tensor(y)))
             if top > low[2] + 0.02 * (high[2] - low[2]):
-                middle = (x, y, (top + low[2]) / 2)
+                middle = terrain.on_map(x, y, (top + low[2]) / 2)
                 boxes.append(Box(middle, (edge[0], edge[1], top - low[2]), "ground", 0.15))
     telescopes = place_telescopes(config, terrain, design.detach().to(torch.float64))
     scale = 10.0 if config.target != "building" else 1.0
     for place, side in zip(telescopes.place.tolist(), telescopes.side.tolist(), strict=True):
-        middle = (place[0], place[1], place[2])
+        middle = terrain.on_map(place[0], place[1], place[2])
         boxes.append(Box(middle, (scale * side,) * 3, "telescopes", 0.9))
     return Scene(boxes)

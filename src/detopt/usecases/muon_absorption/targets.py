@@ -2,6 +2,9 @@
 
 __all__ = ["Target", "load_terrain", "make_target"]
 
+import csv
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detopt.errors import ConfigError, DetoptError
+from detopt.errors import ConfigError, DetoptError, DomainError
 from detopt.physics import materials
 from detopt.usecases.muon_absorption.config import Config
 from detopt.usecases.muon_absorption.terrain import GRAMS_PER_METRE, Terrain
@@ -19,6 +22,10 @@ BUILDING = (80, 60, 36)  # voxels of half a metre
 STEPS = 5  # of a building
 WIDTHS = 2.0  # radii of the largest cavity: less rock than that hides none that is covered
 MASONRY = 0.85  # share of stone; the rest are joints
+ELEVATIONS = (-500.0, 9_000.0)  # m, of the ground anywhere on Earth
+KINDS, CORNERS = ("elevation", "density"), ("low", "high")  # arrays of a file
+COLUMNS = ["x", "y", "z"]
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -110,42 +117,37 @@ def _building(density: float, material: str) -> Terrain:
 
 
 def load_terrain(path: Path, density: float, material: str) -> Terrain:
-    """Terrain of a file.
+    """Terrain of a file, moved to the middle of its own coordinates.
 
     Args:
         path: An npz file with `elevation` (nx, ny) [m], `low` and `high` (x, y), or with
-            `density` (nx, ny, nz) [g/cm3], `low` and `high` (x, y, z); or a csv file with a header
-            and the columns x, y, z of a regular grid [m].
+            `density` (nx, ny, nz) [g/cm3], `low` and `high` (x, y, z); or a csv file with the
+            columns x, y, z of a regular grid [m], in the order of its header if it has one.
         density: Density below an elevation [g/cm3].
         material: Name of the material.
 
     Raises:
-        ConfigError: The file does not exist, lacks an array or does not hold a grid.
+        ConfigError: The file does not exist, is damaged, lacks an array or a column, does not hold
+            a grid, or holds elevations or densities that no ground has.
     """
     try:
-        if path.suffix == ".csv":
-            return _from_points(path, density, material)
-        return _from_arrays(path, density, material)
+        read = _from_points if path.suffix == ".csv" else _from_arrays
+        return read(path, density, material).centered()
     except ConfigError:
         raise
-    except (OSError, ValueError, DetoptError) as error:
+    except (*UNREADABLE, DetoptError) as error:
         raise ConfigError(f"The terrain {path} cannot be read: {error}") from error
 
 
 def _from_arrays(path: Path, density: float, material: str) -> Terrain:
-    with np.load(path, allow_pickle=False) as arrays:
-        held = {name: torch.from_numpy(arrays[name].astype(np.float64)) for name in arrays.files}
-    kind = next((name for name in ("elevation", "density") if name in held), None)
-    missing = [name for name in ("low", "high") if name not in held]
-    if kind is None or missing:
-        lacks = ", ".join(missing) or "`elevation` or `density`"
-        raise ConfigError(f"The terrain {path} lacks {lacks}; it has {', '.join(held) or 'none'}.")
+    held = _arrays(path)
+    kind = next(name for name in KINDS if name in held)
     grid, dimension = held[kind], 2 if kind == "elevation" else 3
-    sizes = [len(held["low"]), len(held["high"]), grid.ndim]
-    if sizes != [dimension] * 3:
+    shapes = [tuple(held[name].shape) for name in (kind, *CORNERS)]
+    if grid.ndim != dimension or grid.numel() == 0 or shapes[1:] != [(dimension,)] * 2:
         raise ConfigError(
             f"In the terrain {path} `{kind}` must have {dimension} axes and `low` and `high` as "
-            f"many numbers, got {sizes[2]}, {sizes[0]} and {sizes[1]}."
+            f"many numbers, got the shapes {shapes[0]}, {shapes[1]} and {shapes[2]}."
         )
     low, high = held["low"].tolist(), held["high"].tolist()
     if kind == "elevation":
@@ -154,12 +156,33 @@ def _from_arrays(path: Path, density: float, material: str) -> Terrain:
     return Terrain(*corners, None, grid, density, material)
 
 
+def _arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of an npz file that describe a terrain."""
+    held = {}
+    with path.open("rb") as content:
+        file = np.load(content, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ConfigError(
+                f"The terrain {path} is a single array. Store it together with `low` and `high`, "
+                f"by `numpy.savez`."
+            )
+        for name in (name for name in (*KINDS, *CORNERS) if name in file):
+            array = file[name]
+            if array.dtype.kind not in "iuf":
+                raise ConfigError(
+                    f"In the terrain {path} `{name}` must hold real numbers, got {array.dtype}."
+                )
+            held[name] = torch.from_numpy(array.astype(np.float64))
+        missing = [name for name in CORNERS if name not in held]
+        if missing or not any(name in held for name in KINDS):
+            lacks = ", ".join(missing) or "`elevation` or `density`"
+            has = ", ".join(file.files) or "none"
+            raise ConfigError(f"The terrain {path} lacks {lacks}; it has {has}.")
+    return held
+
+
 def _from_points(path: Path, density: float, material: str) -> Terrain:
-    points = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-    if points.shape[1] != 3:
-        raise ConfigError(
-            f"The terrain {path} must have 3 columns, x, y, z; got {points.shape[1]}."
-        )
+    points = _points(path)
     x, y = np.unique(points[:, 0]), np.unique(points[:, 1])
     if len(points) != len(x) * len(y):
         raise ConfigError(
@@ -175,6 +198,35 @@ def _from_points(path: Path, density: float, material: str) -> Terrain:
     return _of_elevation(height, low, high, density, material)
 
 
+def _points(path: Path) -> np.ndarray:
+    """Rows of x, y and z [m]."""
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    first = next(csv.reader(lines[:1]), [])
+    headless = all(_is_number(cell) for cell in first)
+    names = COLUMNS if headless else [cell.strip("# ").lower() for cell in first]
+    if sorted(names) != COLUMNS:
+        raise ConfigError(
+            f"The terrain {path} must have 3 columns, x, y, z in metres; got {', '.join(names)}."
+        )
+    rows = lines if headless else lines[1:]
+    if not rows:
+        raise ConfigError(f"The terrain {path} holds no points.")
+    points = np.loadtxt(rows, delimiter=",", ndmin=2)
+    if points.shape[1] != len(COLUMNS):
+        raise ConfigError(
+            f"The terrain {path} must have 3 columns, x, y, z; got {points.shape[1]}."
+        )
+    return points[:, [names.index(name) for name in COLUMNS]]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _of_elevation(
     height: Tensor,
     low: tuple[float, float],
@@ -183,6 +235,11 @@ def _of_elevation(
     material: str,
 ) -> Terrain:
     base, top = float(height.min()), float(height.max())
+    if base < ELEVATIONS[0] or top > ELEVATIONS[1]:
+        raise DomainError(
+            f"Elevations must lie between {ELEVATIONS[0]:g} and {ELEVATIONS[1]:g} m, got {base:g} "
+            f"to {top:g}. If the file marks missing data so, fill the gaps first."
+        )
     relief = max(top - base, 1.0)
     corners = (*low, base - relief / 5), (*high, top + relief / 5)
     return Terrain(*corners, height, None, density, material)

@@ -6,7 +6,7 @@ Lengths are in metres, densities in g/cm3, grammages in g/cm2; z points up.
 __all__ = ["Terrain"]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ GRAMS_PER_METRE = 100.0  # g/cm2 in a metre at 1 g/cm3
 LEVEL = 1e-6  # m; height differences below it count as level
 PROMINENCE = 0.25  # share of the relief above which terrain belongs to the target
 AIR = 0.05  # g/cm3; voxels below it are open air
+DENSEST = 25.0  # g/cm3; osmium has 22.6
 MASS_POINTS = 48  # along each axis, for the masses of sectors
 
 
@@ -33,6 +34,7 @@ class Terrain:
         voxels: Densities of a regular grid of voxels, instead of an elevation.
         density: Density below the elevation.
         material: Name of the material, for the energy loss.
+        origin: Where the own (0, 0, 0) of the terrain lies on the user's map [m].
     """
 
     low: tuple[float, float, float]
@@ -41,6 +43,7 @@ class Terrain:
     voxels: Float[Tensor, "nx ny nz"] | None
     density: float
     material: str
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if (self.height is None) == (self.voxels is None):
@@ -49,14 +52,41 @@ class Terrain:
         assert grid is not None
         if not bool(torch.isfinite(grid).all()):
             raise DomainError("The terrain holds values that are not finite. Fill the gaps first.")
-        if any(not a < b for a, b in zip(self.low, self.high, strict=True)):
-            raise DomainError(f"`low` must lie below `high`, got {self.low} and {self.high}.")
-        if not self.density > 0:
-            raise DomainError(f"`density` must be > 0 g/cm3, got {self.density:g}.")
+        if any(not -math.inf < a < b < math.inf for a, b in zip(self.low, self.high, strict=True)):
+            raise DomainError(
+                f"`low` must lie below `high`, both finite, got {self.low} and {self.high}."
+            )
+        if not 0 < self.density <= DENSEST:
+            raise DomainError(
+                f"`density` must lie between 0 and {DENSEST:g} g/cm3, got {self.density:g}."
+            )
         if self.height is not None and min(grid.shape) < 2:
             raise DomainError(f"An elevation grid needs 2 x 2 nodes, got {tuple(grid.shape)}.")
-        if self.voxels is not None and float(grid.min()) < 0:
-            raise DomainError(f"Densities must be >= 0 g/cm3, got {float(grid.min()):g}.")
+        if self.voxels is not None and not 0 <= float(grid.min()) <= float(grid.max()) <= DENSEST:
+            raise DomainError(
+                f"Densities must lie between 0 and {DENSEST:g} g/cm3, got {float(grid.min()):g} to "
+                f"{float(grid.max()):g}. Divide kg/m3 by 1,000, and fill the gaps first."
+            )
+
+    def centered(self) -> "Terrain":
+        """The same terrain around x = y = 0 and from z = 0 up, with its `origin`.
+
+        Note:
+            float32 resolves half a metre at a northing of 4,500 km, and 0.1 mm on a hill.
+        """
+        base = self.low[2] if self.height is None else float(self.height.min())
+        x, y = ((a + b) / 2 for a, b in zip(self.low[:2], self.high[:2], strict=True))
+        return replace(
+            self,
+            low=(self.low[0] - x, self.low[1] - y, self.low[2] - base),
+            high=(self.high[0] - x, self.high[1] - y, self.high[2] - base),
+            height=None if self.height is None else self.height - base,
+            origin=(self.origin[0] + x, self.origin[1] + y, self.origin[2] + base),
+        )
+
+    def on_map(self, x: float, y: float, z: float) -> tuple[float, float, float]:
+        """A place in the coordinates of the user's map [m]."""
+        return x + self.origin[0], y + self.origin[1], z + self.origin[2]
 
     @property
     def surface(self) -> Float[Tensor, "nx ny"]:
