@@ -52,6 +52,8 @@ def test_every_method_writes_its_files(detopt, recorded, here, method):
     assert answer.code == 0, answer.err
     document = answer.document
     assert document["n_muons"] == 400
+    assert document["n_crossing"] == 400
+    assert document["n_left_out"] == 0
     assert document["voxels"] == [5, 5, 5]
     assert document["momentum_known"]
     # all scatter at z = 0, within 5 cm of the axis
@@ -68,6 +70,7 @@ def test_table_for_people_names_the_files(detopt, recorded):
     assert answer.code == 0, answer.err
     assert "poca image of 50 muons" in answer.out
     assert "mrad2/cm" in answer.out
+    assert "0 muons with one track far from the volume" in answer.out
     assert "image.vti" in answer.out
 
 
@@ -81,13 +84,64 @@ def test_table_for_people_names_the_files(detopt, recorded):
         (("--method", "learned", "--model", "a.safetensors"), "Cannot read the network"),
         (("--at", "1;2"), "Cannot read --at"),
         (("--out", "hits.csv"), "is a file"),
+        (("--out", "hits.csv/image"), "Cannot make the folder"),
         (("--at", "9,0,0"), "outside the image"),
+        (("--at", "nan,0,0"), "three finite numbers"),
     ],
 )
 def test_mistakes_are_named(detopt, recorded, arguments, message):
     answer = detopt("reconstruct", *recorded, *arguments)
     assert answer.code == 2
     assert message in answer.err
+
+
+@pytest.mark.parametrize("arguments", [("--at", "9,0,0"), ("--out", "hits.csv/image")])
+def test_point_and_folder_are_checked_before_the_work(detopt, recorded, monkeypatch, arguments):
+    def no_image(*_):
+        raise AssertionError("an image was begun")
+
+    monkeypatch.setattr("detopt.reconstruction.poca_image", no_image)
+    assert detopt("reconstruct", *recorded, *arguments).code == 2
+
+
+def spoil(text, *, every):
+    """The table with a wrong hit in the last plane of some muons, far away."""
+    header, *rows = text.splitlines()
+    for i in range(0, len(rows), every):
+        cells = rows[i].split(",")
+        rows[i] = ",".join([*cells[:6], "-9999", "-9999", cells[8]])
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize("method", ["poca", "asr", "bca", "mlem", "learned"])
+def test_wrong_unit_of_length_is_noticed(detopt, recorded, here, method):
+    path = here / "g.yaml"
+    path.write_text(path.read_text().replace("length_unit: mm", "length_unit: km"))
+    answer = detopt("reconstruct", *recorded, "--method", method)
+    assert answer.code == 2
+    assert "No muon of 400 crosses the volume" in answer.err
+    assert "Check `length_unit`, 'km'" in answer.err
+    assert not (here / "image").exists()
+
+
+@pytest.mark.parametrize("method", ["asr", "learned"])
+def test_muons_with_a_hit_far_away_are_left_out(detopt, recorded, here, method):
+    table = here / "hits.csv"
+    table.write_text(spoil(table.read_text(), every=8))
+    answer = detopt("reconstruct", *recorded, "--method", method, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.document["n_muons"] == 400
+    assert answer.document["n_left_out"] == 50
+    assert answer.document["n_crossing"] == 350
+    assert answer.document["largest"]["value"] < 1e3
+
+
+def test_table_without_a_good_muon_names_the_wrong_hits(detopt, recorded, here):
+    table = here / "hits.csv"
+    table.write_text(spoil(table.read_text(), every=1))
+    answer = detopt("reconstruct", *recorded)
+    assert answer.code == 2
+    assert "of 400 one track does, and the other passes far from it" in answer.err
 
 
 def test_files_are_replaced_only_when_asked(detopt, recorded):

@@ -30,6 +30,23 @@ def test_table_for_people_tells_the_error(detopt, here):
     assert "Add --force" in again.err
 
 
+def test_folder_is_made_before_the_training(detopt, here, monkeypatch):
+    def no_training(*_, **__):
+        raise AssertionError("the training was begun")
+
+    monkeypatch.setattr(training, "train_imager", no_training)
+    (here / "file").write_text("")
+    answer = detopt("train-imager", "--out", "file/imager.safetensors")
+    assert answer.code == 2
+    assert "Cannot make the folder 'file' of --out" in answer.err
+
+
+def test_missing_folders_are_made(detopt, here):
+    answer = detopt("train-imager", "--steps", "1", "--out", "new/one/imager.safetensors")
+    assert answer.code == 0, answer.err
+    assert (here / "new" / "one" / "imager.safetensors").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(("--out", "imager.pt"), "must end in .safetensors"), (("--steps", "0"), "steps")],

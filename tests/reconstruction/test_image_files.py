@@ -1,5 +1,6 @@
 """Files and pictures of images."""
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -28,6 +29,15 @@ def test_npz_holds_values_edges_and_unit(image, tmp_path):
         np.testing.assert_array_equal(file["counts"], image.counts.numpy())
         np.testing.assert_allclose(file["z_edges"], [1.0, 1.3, 1.6, 1.9, 2.2])
         assert str(file["unit"]) == "mrad2/cm"
+
+
+@pytest.mark.parametrize("save", [save_npz, save_hdf5, save_vtk])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e60])
+def test_image_that_is_not_finite_is_refused(image, tmp_path, save, value):
+    image.values[1, 2, 3] = value  # the last is too large for single precision
+    with pytest.raises(DomainError, match="1 of 24 values of the image are not finite, such as"):
+        save(tmp_path / "image", image)
+    assert not list(tmp_path.iterdir())
 
 
 def test_hdf5_holds_the_same(image, tmp_path):

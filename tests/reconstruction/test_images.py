@@ -1,5 +1,6 @@
 """Images by PoCA, angle statistics and binned clustering, beside slow direct versions."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from detopt.errors import DomainError
 from detopt.reconstruction import (
     Grid,
+    LineFit,
+    MuonTracks,
     angle_statistics_image,
     binned_clustering_image,
     poca_image,
 )
+from detopt.reconstruction.angle_statistics import alike
 from detopt.reconstruction.images import voxel_quantiles, voxel_sums
 from detopt.reconstruction.muon_paths import chords, path_lengths, path_moments
 from detopt.reconstruction.poca_imaging import located
@@ -154,6 +158,59 @@ def test_angle_statistics_take_voxels_near_both_tracks(tracks, box, place):
     assert found.counts[place].item() == int(near.sum())
     expected = scores[near].quantile(0.4).item()
     assert found.values[place].item() == pytest.approx(expected, rel=1e-9)
+
+
+def inclined(slopes):
+    """Straight muons through the middle of the box."""
+    slope = torch.tensor([slopes, [0.0] * len(slopes)], dtype=torch.float64)
+    ones = torch.ones(len(slopes), dtype=torch.float64)
+    line = LineFit(torch.zeros_like(slope), slope, ones, 1e-8 * ones, 1e-8 * ones)
+    return MuonTracks(line, line, 0.0, 3.0 * ones)
+
+
+def test_steep_muons_have_a_group_of_their_own(box):
+    gentle = [0.0, 0.1, -0.3, 0.5]
+    alone = alike(inclined(gentle), box, 0.05)
+    assert [group.tolist() for group in alone] == [[0, 1, 2, 3]]
+    mixed = alike(inclined([*gentle, 50.0, 6.0, 60.0]), box, 0.05)
+    assert [group.tolist() for group in mixed] == [[0, 1, 2, 3], [5], [4, 6]]
+
+
+def test_muons_that_miss_the_box_have_no_group(box):
+    tracks = inclined([0.0, 0.1, 500.0])
+    aside = torch.tensor([[0.0, 0.6, 200.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    missing = dataclasses.replace(tracks.above, position=aside)
+    assert [g.tolist() for g in alike(dataclasses.replace(tracks, below=missing), box, 0.05)] == [
+        [0]
+    ]
+    nowhere = dataclasses.replace(missing, position=aside + 9.0)
+    image = angle_statistics_image(dataclasses.replace(tracks, below=nowhere), box)
+    assert image.counts.sum().item() == 0
+    assert image.values.abs().max().item() == 0.0
+
+
+def test_steep_muons_do_not_change_what_the_others_count(tracks, box):
+    steep = inclined([3.0, 30.0, 3000.0])
+    fits = [
+        LineFit(*(torch.cat([getattr(f, n.name), getattr(steep.above, n.name)], -1) for n in parts))
+        for f in (tracks.above, tracks.below)
+        for parts in [dataclasses.fields(f)]
+    ]
+    momentum = torch.cat([tracks.momentum, steep.momentum])
+    both = MuonTracks(fits[0], fits[1], 0.0, momentum)
+    counts = angle_statistics_image(both, box).counts
+    for place in ((0, 0, 0), (0, 1, 2), (3, 2, 1), (1, 1, 1)):
+        middle = torch.stack([box.centers(axis)[n] for axis, n in enumerate(place)])
+        assert counts[place].item() == int(near_both(both, middle, 0.05).sum())
+    assert angle_statistics_image(steep, box).counts.sum().item() > 0
+
+
+def test_narrow_voxels_around_a_muon_are_all_found(tracks):
+    grid = Grid((-0.2, -0.2, -0.2), (0.02, 0.01, 0.1), (20, 40, 4))  # reach of 2.5 and 5 voxels
+    found = angle_statistics_image(tracks, grid)
+    for place in ((0, 39, 0), (11, 17, 2), (5, 30, 3)):
+        middle = torch.stack([grid.centers(axis)[n] for axis, n in enumerate(place)])
+        assert found.counts[place].item() == int(near_both(tracks, middle, 0.05).sum())
 
 
 @pytest.mark.parametrize("depth", [0.03, 0.2])

@@ -140,6 +140,8 @@ def test_first_muons_alone_can_be_read(table, geometry):
     [
         ({(1, "Y2"): "here"}, "Line 3 .*'here' in the column `Y2` is no number"),
         ({(2, "p"): "-5"}, "1 values of the column `p`"),
+        ({(2, "p"): "inf"}, "1 values of the column `p` .* are no momentum, such as inf GeV"),
+        ({(0, "p"): "1e200"}, "1 values of the column `p` .* are no momentum, such as 1e"),
         ({(i, "X0"): "" for i in range(3)}, "No muon"),
     ],
 )

@@ -2,14 +2,17 @@
 
 __all__ = ["reconstruct"]
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from detopt.cli import output
+from detopt.cli.folders import make_folder
 from detopt.cli.options import Debug, Json
 from detopt.errors import ConfigError, NotFoundError
 
@@ -20,6 +23,16 @@ if TYPE_CHECKING:
 
 METHODS = ("poca", "asr", "bca", "mlem", "learned")
 FILES = ("image.npz", "image.h5", "image.vti", "slices.png")
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The muons that an image is made of, and how many of all they are."""
+
+    tracks: "MuonTracks"
+    n_muons: int  # in the table
+    n_crossing: int  # used, and through the volume
+    n_left_out: int  # one track crosses the volume, the other passes far from it
 
 
 def reconstruct(
@@ -54,24 +67,48 @@ def reconstruct(
     """Image what muons were scattered by: npz, HDF5, VTK and a picture of three slices."""
     from detopt.reconstruction import load_geometry, read_muons, slice_figure
     from detopt.reconstruction.image_files import save_hdf5, save_npz, save_vtk
+    from detopt.reconstruction.image_pictures import slice_voxel
 
     _require_method(method, iterations, share, model)
     point = None if at is None else _point(at)
     _require_free(out, force)
     described = load_geometry(geometry)
+    grid = described.volume.grid
+    if point is not None:
+        slice_voxel(grid, point)
     with output.counter(f"{method} image") as progress:
         recorded = read_muons(hits, described, n_muons=muons)
-        grid = described.volume.grid
         begin = time.process_time()
         tracks = recorded.tracks((grid.low[2] + grid.high[2]) / 2)
-        image = _image(method, tracks, grid, iterations, share, model, progress)
+        used = _used(tracks, grid, described.length_unit)
+        make_folder(out)
+        image = _image(method, used.tracks, grid, iterations, share, model, progress)
         seconds = time.process_time() - begin
-        figure = slice_figure(image, point)
-    out.mkdir(parents=True, exist_ok=True)
     for name, save in zip(FILES, (save_npz, save_hdf5, save_vtk), strict=False):
         save(out / name, image)
-    figure.savefig(out / FILES[-1], dpi=120)
-    _report(image, method, len(recorded), recorded.momentum is not None, seconds, out, json)
+    slice_figure(image, point).savefig(out / FILES[-1], dpi=120)
+    _report(image, method, used, seconds, out, json)
+
+
+def _used(tracks: "MuonTracks", grid: "Grid", length_unit: str) -> _Used:
+    """Without the muons with a track far from the volume, which have wrong hits or miss it."""
+    from detopt.reconstruction import crosses_volume, stays_near
+
+    crossing, near = crosses_volume(tracks, grid), stays_near(tracks, grid)
+    n_crossing, n_left_out = int((crossing & near).sum()), int((crossing & ~near).sum())
+    if n_crossing == 0:
+        corners = (f"({', '.join(f'{x:g}' for x in corner)})" for corner in (grid.low, grid.high))
+        astray = (
+            f"; of {n_left_out:,} one track does, and the other passes far from it"
+            if n_left_out
+            else ""
+        )
+        raise ConfigError(
+            f"No muon of {len(tracks):,} crosses the volume, which reaches from "
+            f"{' to '.join(corners)} m{astray}. Check `length_unit`, "
+            f"{length_unit!r}, and the volume."
+        )
+    return _Used(tracks.select(near), len(tracks), n_crossing, n_left_out)
 
 
 def _image(
@@ -124,6 +161,8 @@ def _point(text: str) -> tuple[float, float, float]:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"Cannot read --at {text!r}. Write it like '0, 0.25, -1.21'.") from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise ConfigError(f"--at {text!r} must be three finite numbers, like '0, 0.25, -1.21'.")
     return x, y, z
 
 
@@ -138,8 +177,7 @@ def _require_free(out: Path, force: bool) -> None:
 def _report(
     image: "ScatteringImage",
     method: str,
-    n_muons: int,
-    momentum_known: bool,
+    used: _Used,
     seconds: float,
     out: Path,
     json: bool,
@@ -150,8 +188,10 @@ def _report(
     cell = (flat // (ny * nz), flat // nz % ny, flat % nz)
     document: dict[str, Any] = {
         "method": method,
-        "n_muons": n_muons,
-        "momentum_known": momentum_known,
+        "n_muons": used.n_muons,
+        "n_crossing": used.n_crossing,
+        "n_left_out": used.n_left_out,
+        "momentum_known": used.tracks.momentum_known,
         "cpu_s": round(seconds, 3),
         "voxels": [nx, ny, nz],
         "quantity": image.quantity,
@@ -169,13 +209,15 @@ def _report(
         return
     place = ", ".join(f"{x:.3f}" for x in document["largest"]["at_m"])
     output.facts(
-        f"{method} image of {n_muons:,} muons",
+        f"{method} image of {used.n_muons:,} muons",
         [
             ("quantity", image.label),
             ("largest", f"{document['largest']['value']:.4g} at ({place}) m"),
             ("median", f"{document['median']:.4g}"),
             ("voxels with data", f"{document['filled_voxels']:,} of {values.numel():,}"),
-            ("momentum", "known" if momentum_known else "not known"),
+            ("through the volume", f"{used.n_crossing:,} muons"),
+            ("left out", f"{used.n_left_out:,} muons with one track far from the volume"),
+            ("momentum", "known" if used.tracks.momentum_known else "not known"),
             ("CPU time", f"{seconds:.2f} s"),
             ("files", ", ".join(document["files"])),
         ],

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from detopt.cli import output
+from detopt.cli.folders import make_folder
 from detopt.cli.options import Debug, Json
 from detopt.errors import ConfigError
 
@@ -32,6 +33,7 @@ def train_imager(
         raise ConfigError(f"--out {str(out)!r} must end in {SUFFIX}.")
     if out.is_dir() or (out.exists() and not force):
         raise ConfigError(f"{str(out)!r} exists. Add --force to replace it.")
+    make_folder(out.parent)
     with output.counter("training") as progress:
         trained = train(steps, seed, progress=progress)
     save_network(out, trained.network, trained.recipe)

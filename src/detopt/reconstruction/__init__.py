@@ -17,6 +17,7 @@ from detopt.reconstruction.poca_imaging import poca_image
 from detopt.reconstruction.recorded_muons import MuonTracks, RecordedMuons, read_muons
 from detopt.reconstruction.scan_geometry import ScanGeometry, load_geometry
 from detopt.reconstruction.tracks import LineFit, fit_lines
+from detopt.reconstruction.volume_crossing import crosses_volume, stays_near
 from detopt.reconstruction.voxel_grid import Grid
 from detopt.reconstruction.voxel_map import bin_probabilities, separable_sums
 
@@ -34,6 +35,7 @@ __all__ = [
     "bin_probabilities",
     "binned_clustering_image",
     "closest_approach",
+    "crosses_volume",
     "fit_lines",
     "learned_image",
     "likelihood_image",
@@ -45,4 +47,5 @@ __all__ = [
     "save_network",
     "separable_sums",
     "slice_figure",
+    "stays_near",
 ]

@@ -13,9 +13,10 @@ from detopt.reconstruction.images import ScatteringImage, voxel_quantiles
 from detopt.reconstruction.poca import ClosestApproach
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.tracks import LineFit
+from detopt.reconstruction.volume_crossing import meets_box
 from detopt.reconstruction.voxel_grid import Grid
 
-CHUNK = 65_536  # muons at once
+CHUNK = 65_536  # muons at once, or muons times columns of voxels
 MEV = 1e3  # MeV per GeV
 
 
@@ -68,12 +69,10 @@ def angle_statistics_image(
         raise DomainError(f"`depth` must be > 0 m, got {half:g}.")
     poca = tracks.closest_approach()
     scores = poca.angle_squared.clamp_min(0).sqrt() * tracks.beta_momentum * MEV
-    found = [
-        _near_both(tracks, slice(first, first + CHUNK), grid, reach)
-        for first in range(0, len(tracks), CHUNK)
-    ]
-    voxels = torch.cat([voxel for voxel, _ in found])
-    members = torch.cat([member for _, member in found])
+    found = [_near_both(tracks, group, grid, reach) for group in alike(tracks, grid, reach)]
+    nothing = torch.zeros(0, dtype=torch.int64)
+    voxels = torch.cat([nothing, *(voxel for voxel, _ in found)])
+    members = torch.cat([nothing, *(member for _, member in found)])
     weights = None if math.isinf(half) else _nearness(poca, voxels, members, grid, half)
     values, counts = voxel_quantiles(voxels, members, scores, share, grid.n_voxels, weights)
     return ScatteringImage(
@@ -99,41 +98,68 @@ def _nearness(
     return spread / (spread + apart * apart)
 
 
+def alike(tracks: MuonTracks, grid: Grid, reach: float) -> list[Int[Tensor, " n"]]:
+    """Muons with both tracks near the grid, in groups of like inclination.
+
+    The columns of voxels that are looked at around a muon grow with its inclination; in a group
+    they differ by a factor of two at most, so that a steep muon does not cost the others.
+    """
+    low = (grid.low[0] - reach, grid.low[1] - reach, grid.low[2] - reach)
+    high = (grid.high[0] + reach, grid.high[1] + reach, grid.high[2] + reach)
+    above, below = (
+        meets_box(fit, tracks.reference, low, high) for fit in (tracks.above, tracks.below)
+    )
+    muons = (above & below).nonzero().squeeze(-1)
+    squared = torch.maximum(
+        *(1 + fit.slope.detach()[:, muons].square().sum(0) for fit in (tracks.above, tracks.below))
+    )
+    span = (reach * squared.sqrt() / min(grid.voxel[:2]) + 0.5).floor().clamp_min(1)
+    octave = span.frexp().exponent
+    return [part for one in octave.unique() for part in muons[octave == one].split(CHUNK)]
+
+
 def _near_both(
-    tracks: MuonTracks, chunk: slice, grid: Grid, reach: float
+    tracks: MuonTracks, muons: Int[Tensor, " m"], grid: Grid, reach: float
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
     """Voxels near both tracks of a muon, and the muon."""
     dtype = torch.float32
-    lines = [_Line(fit, tracks.reference, chunk, dtype) for fit in (tracks.above, tracks.below)]
+    lines = [_Line(fit, tracks.reference, muons, dtype) for fit in (tracks.above, tracks.below)]
     (nx, ny, nz), (dx, dy, _) = grid.shape, grid.voxel
     steepest = max(float(line.squared.max()) for line in lines) ** 0.5
-    spans = [math.floor(reach * steepest / d + 0.5) for d in (dx, dy)]
     heights = grid.centers(2)
     voxels, members = [], []
     for k in range(nz):
         points = [line.at(float(heights[k])) for line in lines]
         middle = (points[0] + points[1]) / 2
-        column = ((middle[0] - grid.low[0]) / dx).floor()
-        row = ((middle[1] - grid.low[1]) / dy).floor()
-        for i in range(-spans[0], spans[0] + 1):
-            for j in range(-spans[1], spans[1] + 1):
-                x, y = column + i, row + j
-                near = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
-                center = grid.low[0] + (x + 0.5) * dx, grid.low[1] + (y + 0.5) * dy
-                for line, point in zip(lines, points, strict=True):
-                    near &= line.is_near(center, point, reach)
-                muon = near.nonzero().squeeze(-1)
-                voxels.append(((x[muon] * ny + y[muon]) * nz + k).long())
-                members.append(muon + chunk.start)
+        columns = _around((middle[0] - grid.low[0]) / dx, reach * steepest / dx, nx)
+        rows = _around((middle[1] - grid.low[1]) / dy, reach * steepest / dy, ny)
+        pairs = torch.arange(len(columns) * len(rows))
+        for part in pairs.split(max(1, CHUNK // len(muons))):
+            x, y = columns[part // len(rows)], rows[part % len(rows)]
+            near = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+            center = grid.low[0] + (x + 0.5) * dx, grid.low[1] + (y + 0.5) * dy
+            for line, point in zip(lines, points, strict=True):
+                near &= line.is_near(center, point, reach)
+            voxels.append((x[near].long() * ny + y[near].long()) * nz + k)
+            members.append(muons[near.nonzero()[:, 1]])
     return torch.cat(voxels), torch.cat(members)
+
+
+def _around(place: Float[Tensor, " m"], reach: float, n: int) -> Float[Tensor, "c m"]:
+    """Voxels of an axis within reach of places, all in voxels; or all n, where these are fewer."""
+    span = math.floor(reach + 0.5)
+    if 2 * span + 1 < n:
+        steps = torch.arange(-span, span + 1, dtype=place.dtype)
+        return place.floor() + steps.unsqueeze(-1)
+    return torch.arange(n, dtype=place.dtype).unsqueeze(-1).expand(-1, len(place))
 
 
 class _Line:
     """A side's tracks, and their distance from points at given heights."""
 
-    def __init__(self, fit: LineFit, reference: float, chunk: slice, dtype: torch.dtype) -> None:
-        self.position = fit.position.detach()[:, chunk]
-        self.slope = fit.slope.detach()[:, chunk]
+    def __init__(self, fit: LineFit, reference: float, muons: Tensor, dtype: torch.dtype) -> None:
+        self.position = fit.position.detach()[:, muons]
+        self.slope = fit.slope.detach()[:, muons]
         self.reference = reference
         self.dtype = dtype
         self.sx, self.sy = self.slope.to(dtype)

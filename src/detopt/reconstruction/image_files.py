@@ -6,21 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage
 
 
 def save_npz(path: Path, image: ScatteringImage) -> None:
-    """Write an image as `values`, `counts`, edges `x_edges`, ... [m], `quantity` and `unit`."""
+    """Write an image as `values`, `counts`, edges `x_edges`, ... [m], `quantity` and `unit`.
+
+    Raises:
+        DomainError: The image is not finite.
+    """
     arrays = {"quantity": np.array(image.quantity), "unit": np.array(image.unit), **_arrays(image)}
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def save_hdf5(path: Path, image: ScatteringImage) -> None:
-    """Write an image as HDF5, like `save_npz`; quantity and unit are attributes of `values`."""
+    """Write an image as HDF5, like `save_npz`; quantity and unit are attributes of `values`.
+
+    Raises:
+        DomainError: The image is not finite.
+    """
     import h5py  # slow to load
 
+    arrays = _arrays(image)
     with h5py.File(path, "w") as file:
-        for name, values in _arrays(image).items():
+        for name, values in arrays.items():
             file.create_dataset(name, data=values, compression="gzip")
         file["values"].attrs["quantity"] = image.quantity
         file["values"].attrs["unit"] = image.unit
@@ -31,11 +41,14 @@ def save_vtk(path: Path, image: ScatteringImage) -> None:
 
     Values and counts are cell data, appended in raw little-endian form; lengths are in metres.
 
+    Raises:
+        DomainError: The image is not finite.
+
     References:
         VTK file formats, docs.vtk.org, section "XML file formats".
     """
     arrays = {
-        "values": image.values.detach().numpy().astype("<f4"),
+        "values": _finite_values(image).astype("<f4"),
         "counts": image.counts.numpy().astype("<f4"),
     }
     nx, ny, nz = image.grid.shape
@@ -63,7 +76,19 @@ def save_vtk(path: Path, image: ScatteringImage) -> None:
 
 
 def _arrays(image: ScatteringImage) -> dict[str, np.ndarray]:
-    arrays = {"values": image.values.detach().numpy(), "counts": image.counts.numpy()}
+    arrays = {"values": _finite_values(image), "counts": image.counts.numpy()}
     for axis, name in enumerate("xyz"):
         arrays[f"{name}_edges"] = image.grid.edges(axis).numpy()
     return arrays
+
+
+def _finite_values(image: ScatteringImage) -> np.ndarray:
+    values = image.values.detach()
+    bad = ~values.float().isfinite()  # some files are in single precision
+    if bool(bad.any()):
+        raise DomainError(
+            f"{int(bad.sum()):,} of {bad.numel():,} values of the image are not finite, such as "
+            f"{float(values[bad][0]):g}. Look for hits and momenta that are far from all others."
+        )
+    found: np.ndarray = values.numpy()
+    return found

@@ -1,6 +1,6 @@
 """Pictures of images: three slices with their scale."""
 
-__all__ = ["slice_figure"]
+__all__ = ["slice_figure", "slice_voxel"]
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage
+from detopt.reconstruction.voxel_grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def slice_figure(image: ScatteringImage, at: tuple[float, float, float] | None =
     from matplotlib.figure import Figure
 
     values = image.values.detach().numpy()
-    where = _middle(values) if at is None else _voxel(image, at)
+    where = _middle(values) if at is None else slice_voxel(image.grid, at)
     low, high = float(values.min()), float(np.quantile(values, BRIGHTEST))
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -63,15 +64,19 @@ def _middle(values: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(smooth.argmax(), values.shape))
 
 
-def _voxel(image: ScatteringImage, at: tuple[float, float, float]) -> tuple[int, ...]:
+def slice_voxel(grid: Grid, at: tuple[float, float, float]) -> tuple[int, ...]:
+    """Indices of the voxel that holds a point [m].
+
+    Raises:
+        DomainError: The point is outside the grid.
+    """
     found = []
-    grid = image.grid
     for axis, place in enumerate(at):
-        index = int(np.floor((place - grid.low[axis]) / grid.voxel[axis]))
-        if not 0 <= index < grid.shape[axis]:
+        index = np.floor((place - grid.low[axis]) / grid.voxel[axis])
+        if not 0 <= index < grid.shape[axis]:  # what is no number is outside
             raise DomainError(
                 f"{AXES[axis]} = {place:g} m is outside the image, which reaches from "
                 f"{grid.low[axis]:g} to {grid.high[axis]:g} m."
             )
-        found.append(index)
+        found.append(int(index))
     return tuple(found)

@@ -6,7 +6,7 @@ import csv
 import itertools
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TextIO
 
@@ -61,6 +61,15 @@ class MuonTracks:
     def closest_approach(self) -> ClosestApproach:
         """Scattering point and angle of each muon."""
         return closest_approach(self.above, self.below, self.reference)
+
+    def select(self, chosen: Bool[Tensor, " n_muons"]) -> "MuonTracks":
+        """Some of the muons."""
+        above, below = (
+            LineFit(*(getattr(fit, field.name)[..., chosen] for field in fields(fit)))
+            for fit in (self.above, self.below)
+        )
+        momentum = self.momentum[..., chosen]
+        return MuonTracks(above, below, self.reference, momentum, self.momentum_known)
 
 
 @dataclass(frozen=True)
@@ -264,11 +273,10 @@ def _momentum(
         return None
     values = columns[source.column] * parse(f"1 {source.unit}", "GeV")
     mass = particles.mass("muon")
-    squared = values**2
-    if source.kind != "momentum":
-        energy = values + (mass if source.kind == "kinetic_energy" else 0.0)
-        squared = energy**2 - mass**2
-    bad = ~((values > 0) & (squared > 0))
+    rest = mass if source.kind == "kinetic_energy" else 0.0
+    with np.errstate(over="ignore"):  # what is too large to be squared is refused as infinite
+        squared = (values + rest) ** 2 - (0.0 if source.kind == "momentum" else mass**2)
+    bad = ~((values > 0) & (squared > 0) & np.isfinite(squared))
     if bad.any():
         raise ConfigError(
             f"{bad.sum()} values of the column `{source.column}` of {path} are no {source.kind}, "
