@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detopt.design import Design
+from detopt.pipeline import Request, evaluate
+from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.calibration import (
     Budget,
@@ -16,6 +18,7 @@ from detopt.usecases.muon_scanner.calibration import (
     PredictedError,
     calibration_rows,
 )
+from detopt.usecases.muon_scanner.image_task import predicted_log_length
 from detopt.usecases.muon_scanner.ladle_task import central_weight
 from detopt.usecases.muon_scanner.quantiles import smooth_quantiles, weighted_quantiles
 from detopt.usecases.muon_scanner.volumes import ladle
@@ -172,10 +175,35 @@ def test_the_published_baselines_have_the_published_heights():
     assert designs["even"]["lower_z"].tolist() == pytest.approx([0.35, 0.25, 0.15, 0.05])
 
 
+@pytest.mark.parametrize("is_hard", [False, True])
+def test_an_image_of_nothing_is_constant_and_keeps_the_objective_finite(rng, is_hard):
+    problem = build(Config(task="image", n_muons=20, budget=1.0))
+    problem = problem.hard if is_hard else problem
+    design = problem.space.start.to(torch.float32)
+    scans = problem.source(64, rng, torch.float32)
+    found = problem.reconstruction(problem.simulator(scans, design, rng), design)
+    unseen = found.weight.sum(-1) == 0
+    assert 0 < unseen.sum() < 64
+    image = predicted_log_length(found, problem.source.medium.grid)
+    assert image.isfinite().all()
+    water = torch.full_like(image[unseen], math.log(0.361))
+    torch.testing.assert_close(image[unseen], water)
+    outcome = problem.judge(problem.analysis(found, scans), design)
+    assert outcome.objective.isfinite()
+
+
+@pytest.mark.parametrize("is_hard", [False, True])
+def test_an_image_of_nothing_has_a_finite_gradient(is_hard):
+    problem = build(Config(task="image", n_muons=20, budget=1.0))
+    theta = problem.space.theta(problem.space.start)
+    used = problem.hard if is_hard else problem
+    found = evaluate(used, Request(theta, (0,), gradient=True, n_events=32), Seed(1))
+    assert math.isfinite(found.value)
+    assert found.gradient.isfinite().all()
+
+
 def test_lead_scatters_more_than_water_in_the_image(rng):
     problem = build(Config(task="image", n_muons=20_000, energy_loss=False))
-    from detopt.usecases.muon_scanner.image_task import predicted_log_length
-
     design = problem.baselines["even"].to(torch.float32)
     scans = problem.source(1, rng, torch.float32)
     readout = problem.hard.simulator(scans, design, rng)

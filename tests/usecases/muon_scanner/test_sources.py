@@ -1,5 +1,6 @@
 """Muons and volumes: distributions, absolute rates, the ladle, files."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import integrate
 
 from detopt.errors import ConfigError, NotFoundError
 from detopt.physics.fluxes import guan_intensity
+from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.sources import BlockSource, CatalogueSource, MuonBeam, MuonSource
 from detopt.usecases.muon_scanner.transport import Medium
 from detopt.usecases.muon_scanner.volumes import (
@@ -102,6 +104,32 @@ def test_scans_visit_all_volumes_alike(rng):
     assert sorted(scans.target.tolist()) == sorted(2 * ladle().target.float().tolist())
 
 
+def heights(n_scans, rng):
+    volumes = ladle()
+    catalogue = CatalogueSource(volumes, Medium(GRID, volumes.materials), source(), 2)
+    return catalogue(n_scans, rng, torch.float64).target
+
+
+def test_every_volume_of_a_long_catalogue_is_drawn(rng):
+    seen = torch.cat([heights(3, rng) for _ in range(100)])
+    counts = seen.unique(return_counts=True)[1]
+    assert len(counts) == len(ladle())
+    assert counts.min() > 15  # 37.5 expected, with a standard deviation of 4.8
+    assert all(len(heights(5, rng).unique()) == 5 for _ in range(10))
+
+
+def test_no_volume_is_favored_where_their_number_does_not_divide_the_scans(rng):
+    counts = torch.stack([heights(12, rng).unique(return_counts=True)[1] for _ in range(50)])
+    assert counts.unique().tolist() == [1, 2]
+    assert (counts.double().mean(0) - 1.5).abs().max() < 0.3  # standard error 0.07
+
+
+def test_equal_seeds_draw_equal_volumes():
+    first, again, other = (heights(5, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 def test_blocks_have_their_size_and_stay_inside(rng):
     volumes = blocks(Grid((0.0, 0.0, 0.0), (0.1, 0.1, 0.1), (10, 10, 6)), 200, rng)
     assert ((volumes.voxels == 1).sum((1, 2, 3)) == 4 * 4 * 2).all()
@@ -144,8 +172,13 @@ def write(path, **changes):
         ({"voxels": np.full((2, 2, 2), 7)}, "refers to material 7"),
         ({"voxels": np.zeros((3, 2, 2), dtype=int)}, "the grid"),
         ({"x_edges": np.array([0.0, 0.1, 0.3])}, "equal steps"),
+        ({"x_edges": np.array(["a", "b", "c"])}, "`x_edges` .* finite real numbers"),
+        ({"x_edges": np.array([0.0, 0.1, np.inf])}, "`x_edges` .* finite real numbers"),
         ({"y_edges": None}, "lacks y_edges"),
         ({"target": np.zeros(5)}, "as many targets"),
+        ({"target": np.array(["full"])}, "`target` .* finite real numbers"),
+        ({"target": np.array([np.nan])}, "`target` .* finite real numbers"),
+        ({"radiation_lengths": np.full((2, 2, 2), 1 + 2j)}, "must be real numbers"),
     ],
 )
 def test_bad_volume_files_are_refused(tmp_path, changes, complaint):
@@ -164,6 +197,29 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     path.write_text("nothing")
     with pytest.raises(ConfigError, match="Cannot read"):
         load_volumes(path)
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path):
+    path = write(tmp_path / "volume.npz")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load_volumes(path)
+
+
+def test_a_single_array_is_refused(tmp_path):
+    path = tmp_path / "volume.npy"
+    np.save(path, np.zeros((2, 2, 2), dtype=int))
+    with pytest.raises(ConfigError, match="one array without a name"):
+        load_volumes(path)
+
+
+@pytest.mark.parametrize("target", [None, torch.ones(8, dtype=torch.float64)])
+def test_a_ladle_needs_different_fill_heights(tmp_path, target):
+    path = tmp_path / "ladle.npz"
+    save_volumes(path, dataclasses.replace(ladle(), target=target))
+    with pytest.raises(ConfigError, match="two different values of `target`"):
+        build(Config(task="ladle", volume=path))
 
 
 def test_a_volume_needs_voxels():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import trimesh
 
-from detopt.errors import ConfigError, DomainError
+from detopt.errors import ConfigError, DomainError, MissingExtraError
 from detopt.usecases.muon_scanner import Config, build
 from detopt.usecases.muon_scanner.volumes import (
     Grid,
@@ -76,6 +76,60 @@ def test_a_voxel_that_is_filled_in_part_is_a_mixture(tmp_path):
     assert substance(face).density == pytest.approx(7.874 / 2, rel=0.01)
 
 
+def box(extents, center=(0.0, 0.0, 0.0)):
+    return trimesh.creation.box(extents=extents).apply_translation(center)
+
+
+def n_inside(mesh, path, **settings):
+    return int(voxelize([MeshPart(write(mesh, path), "Fe")], GRID, **settings).voxels.sum())
+
+
+def test_solids_that_overlap_are_joined(tmp_path):
+    shifted = [box((0.4, 0.4, 0.4), (x, 0.0, 0.0)) for x in (-0.1, 0.1)]
+    both = trimesh.util.concatenate(shifted)
+    assert n_inside(both, tmp_path / "both.stl") == 12 * 8 * 8
+
+
+def test_a_surface_that_faces_inwards_is_a_cavity(tmp_path):
+    cavity = box((0.2, 0.2, 0.2))
+    cavity.invert()
+    hollow = trimesh.util.concatenate([box((0.4, 0.4, 0.4)), cavity])
+    assert n_inside(hollow, tmp_path / "hollow.stl") == 8**3 - 4**3
+
+
+def test_a_mesh_turned_inside_out_is_as_full(tmp_path):
+    inverted = box((0.4, 0.4, 0.4))
+    inverted.invert()
+    assert n_inside(inverted, tmp_path / "inverted.stl") == 8**3
+
+
+def turned(mesh):
+    """The mesh with its first face turned."""
+    faces = mesh.faces.copy()
+    faces[0] = faces[0, ::-1]
+    return trimesh.Trimesh(mesh.vertices, faces)
+
+
+def test_a_solid_with_a_turned_face_is_as_full(tmp_path):
+    assert n_inside(turned(box((0.4, 0.4, 0.4))), tmp_path / "turned.stl") == 8**3
+
+
+def test_several_solids_with_a_turned_face_are_refused(tmp_path):
+    shifted = [box((0.4, 0.4, 0.4), (x, 0.0, 0.0)) for x in (-0.1, 0.1)]
+    with pytest.raises(ConfigError, match="do not agree on their outside"):
+        n_inside(turned(trimesh.util.concatenate(shifted)), tmp_path / "turned.stl")
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [box((400, 400, 400), (500, 0, 0)), box((0.0004, 0.0004, 0.0004))],
+    ids=["in millimetres", "scaled down twice"],
+)
+def test_a_mesh_that_fills_no_voxel_is_refused(tmp_path, mesh):
+    with pytest.raises(ConfigError, match="Check `scale` and `shift`"):
+        n_inside(mesh, tmp_path / "box.stl")
+
+
 def test_an_open_mesh_is_refused(tmp_path):
     box = trimesh.creation.box()
     open_box = trimesh.Trimesh(box.vertices, box.faces[:-1])
@@ -86,6 +140,23 @@ def test_an_open_mesh_is_refused(tmp_path):
 def test_a_missing_mesh_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Cannot read the mesh"):
         voxelize([MeshPart(tmp_path / "none.stl", "Fe")], GRID)
+
+
+@pytest.mark.parametrize("suffix", ["3mf", "glb", "off", "ply"])
+def test_a_file_that_is_no_mesh_is_refused(tmp_path, suffix):
+    path = tmp_path / f"mesh.{suffix}"
+    path.write_text("nothing")
+    with pytest.raises(ConfigError, match="Cannot read the mesh"):
+        voxelize([MeshPart(path, "Fe")], GRID)
+
+
+def test_a_kind_of_mesh_that_needs_another_package_names_it(tmp_path, monkeypatch):
+    def load(*args, **settings):
+        raise ImportError("missing `pip install pycollada`")
+
+    monkeypatch.setattr(trimesh, "load", load)
+    with pytest.raises(MissingExtraError, match="pip install pycollada"):
+        voxelize([MeshPart(tmp_path / "mesh.dae", "Fe")], GRID)
 
 
 def test_samples_must_be_positive(tmp_path):

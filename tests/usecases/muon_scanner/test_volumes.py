@@ -127,7 +127,7 @@ def test_an_hdf5_file_of_radiation_lengths_makes_an_image_task(tmp_path):
 
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
-    [({}, "lacks materials"), ({"radiation_lengths": np.array(["a"])}, "must be numbers")],
+    [({}, "lacks materials"), ({"radiation_lengths": np.array(["a"])}, "must be real numbers")],
 )
 def test_bad_hdf5_files_are_refused(tmp_path, arrays, complaint):
     path = tmp_path / "volume.h5"
@@ -145,6 +145,25 @@ def test_a_text_is_no_hdf5_file(tmp_path):
     path.write_text("nothing")
     with pytest.raises(ConfigError, match="Cannot read"):
         load_volumes(path)
+
+
+def test_a_link_to_a_missing_hdf5_file_is_refused(tmp_path):
+    path = tmp_path / "volume.h5"
+    with h5py.File(path, "w") as file:
+        file["voxels"] = h5py.ExternalLink("nowhere.h5", "/voxels")
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load_volumes(path)
+
+
+def test_numbers_of_any_byte_order_are_read(tmp_path):
+    path = tmp_path / "volume.npz"
+    edges = np.array([0, 1, 2], dtype=">f4")
+    np.savez(
+        path,
+        radiation_lengths=np.full((2, 2, 2), 0.361, dtype=">f8"),
+        **{f"{axis}_edges": edges for axis in "xyz"},
+    )
+    assert load_volumes(path).names == ("water",)
 
 
 def test_a_sparse_volume_fills_what_is_listed():

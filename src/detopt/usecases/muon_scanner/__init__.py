@@ -176,11 +176,11 @@ def _volumes(config: Config) -> Volumes:
     if config.volume is not None:
         is_scene = config.volume.suffix in {".yaml", ".yml"}
         volumes = (load_scene if is_scene else load_volumes)(config.volume)
-        if config.task == "ladle" and (volumes.target is None or len(volumes) < 2):
+        n_targets = 0 if volumes.target is None else len(volumes.target.unique())
+        if config.task == "ladle" and n_targets < 2:
             raise ConfigError(
-                f"The task `ladle` needs several volumes with a `target` (fill height) each; "
-                f"{config.volume} has {len(volumes)} and "
-                f"{'no' if volumes.target is None else 'a'} target."
+                f"The task `ladle` needs volumes with at least two different values of `target` "
+                f"(fill height); {config.volume} has {n_targets} in {len(volumes)} volumes."
             )
         return volumes
     if config.task == "ladle":

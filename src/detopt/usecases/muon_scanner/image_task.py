@@ -15,6 +15,8 @@ from detopt.usecases.muon_scanner.volumes import Grid, Volumes
 
 MUON_MASS = 0.1056583755  # GeV; Particle Data Group 2022
 PRIOR = 1e-3  # muons: what a voxel without any muon is filled up with, at the mean of the scan
+NO_MUON = 1e-6  # muons: weight of knowing nothing, against those of a whole scan
+UNSEEN_LENGTH = 0.361  # m; water: what a scan without any measured muon answers everywhere
 EMPTY_LENGTH = 1e3  # m; radiation length ascribed to voxels of gas or nothing
 
 
@@ -54,7 +56,8 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
             \frac{\sum_i w_i}{\sum_i w_i\, (\beta p)_i^2\, \theta_i^2 / (2 s_i)}
 
     with the secant :math:`s_i` of the track and a weight :math:`w_i` of the muon's probability of
-    being measured times that of the voxel.
+    being measured times that of the voxel. A voxel without any muon answers the mean of the scan,
+    a scan without any measured muon the radiation length of water.
 
     Note:
         It ascribes all scattering of a muon to one point, so it is biased by what else lies on
@@ -66,7 +69,7 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
     unit = (beta_p / HIGHLAND_SCALE).square() / 2 / estimate.secant
     signal = poca.angle_squared * unit
     noise = poca.angle_noise * unit
-    precision = signal.mean(-1, keepdim=True)
+    precision = signal.mean(-1, keepdim=True).clamp_min(grid.voxel[2] / EMPTY_LENGTH)
     excess = noise / precision + 1
     weight = estimate.weight / (excess * excess)
     columns = [
@@ -82,6 +85,7 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
     values = torch.stack([weight, weight * signal], dim=-1)
     count, total = separable_sums(columns[0], columns[1], columns[2], values).unbind(1)
     everywhere = values.sum(1)[:, :, None, None, None]
-    mean = everywhere[:, 1] / everywhere[:, 0]
+    ignorance = NO_MUON * grid.voxel[2] / UNSEEN_LENGTH
+    mean = (everywhere[:, 1] + ignorance) / (everywhere[:, 0] + NO_MUON)
     length = (count + PRIOR) * grid.voxel[2] / (total + PRIOR * mean)
     return length.log()

@@ -147,10 +147,10 @@ def _acceptance(beam: MuonBeam, grid: Grid) -> float:
 
 
 class CatalogueSource(Source[Scans]):
-    """Scans of given volumes, each in its turn.
+    """Scans of given volumes, each as often as the others or once more.
 
     Args:
-        volumes: What is scanned; scan i sees volume i modulo their number.
+        volumes: What is scanned.
         medium: How muons pass through it.
         muons: What it is scanned with.
         n_muons: Muons in a scan.
@@ -164,8 +164,12 @@ class CatalogueSource(Source[Scans]):
         self.n_muons = n_muons
 
     def forward(self, n_events: int, rng: torch.Generator, dtype: torch.dtype) -> Scans:
-        """The next `n_events` volumes of the catalogue, from its beginning."""
-        index = torch.arange(n_events) % len(self.volumes)
+        """The catalogue as many times as it fits, then volumes drawn from it, each at most once."""
+        n_volumes = len(self.volumes)
+        n_drawn = n_events % n_volumes
+        index = torch.arange(n_events) % n_volumes
+        if n_drawn > 0:
+            index[n_events - n_drawn :] = torch.randperm(n_volumes, generator=rng)[:n_drawn]
         target = self.volumes.target
         chosen = torch.zeros(n_events, dtype=dtype) if target is None else target[index].to(dtype)
         before = self.muons.draw(n_events, self.n_muons, rng, dtype)

@@ -2,8 +2,11 @@
 
 __all__ = ["HDF5_SUFFIXES", "load_volumes", "save_volumes"]
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from detopt.usecases.muon_scanner.volumes.volume import Volumes
 
 EDGES = ("x_edges", "y_edges", "z_edges")
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+REAL = "iuf"  # kinds of arrays of real numbers
 Arrays = dict[str, np.ndarray]
 
 
@@ -48,10 +52,11 @@ def load_volumes(path: Path) -> Volumes:
     pointing up, and the voxels, one volume of shape (nx, ny, nz) or several of shape
     (n, nx, ny, nz), in one of two ways: either `voxels`, the index of the material in each, and
     `materials`, their names; or `radiation_lengths` in metres, see `from_radiation_lengths`.
-    There may be a `target`, one number a volume.
+    There may be a `target`, one finite number a volume.
 
     Raises:
-        ConfigError: The file is missing, incomplete or inconsistent.
+        ConfigError: The file is missing, damaged, incomplete or inconsistent.
+        NotFoundError: It names a material that does not exist.
     """
     arrays = _read_hdf5(path) if path.suffix in HDF5_SUFFIXES else _read_npz(path)
     content = ("radiation_lengths",) if "radiation_lengths" in arrays else ("materials", "voxels")
@@ -62,21 +67,21 @@ def load_volumes(path: Path) -> Volumes:
     _check(voxels, content[-1], path)
     if voxels.ndim == 3:
         voxels = voxels[None]
-    grid = _grid([arrays[key] for key in EDGES])
+    grid = _grid({key: _finite(arrays[key], key, path) for key in EDGES})
     target = None
     if "target" in arrays:
-        target = torch.as_tensor(arrays["target"], dtype=torch.float64).reshape(-1)
+        target = torch.from_numpy(_finite(arrays["target"], "target", path))
         if len(target) != len(voxels):
             raise ConfigError(f"{len(voxels)} volumes need as many targets, got {len(target)}.")
     if content[0] == "radiation_lengths":
-        return from_radiation_lengths(grid, torch.as_tensor(voxels, dtype=torch.float64), target)
+        return from_radiation_lengths(grid, torch.from_numpy(voxels.astype(np.float64)), target)
     names = tuple(_text(name) for name in arrays["materials"].reshape(-1))
     return Volumes(grid, names, torch.as_tensor(voxels.astype(np.int64)), target)
 
 
 def _check(voxels: np.ndarray, name: str, path: Path) -> None:
-    kind, described = (np.integer, "whole numbers") if name == "voxels" else (np.number, "numbers")
-    if voxels.ndim not in {3, 4} or not np.issubdtype(voxels.dtype, kind):
+    kinds, described = ("iu", "whole numbers") if name == "voxels" else (REAL, "real numbers")
+    if voxels.ndim not in {3, 4} or voxels.dtype.kind not in kinds:
         raise ConfigError(
             f"`{name}` must be {described} of shape (nx, ny, nz) or (n, nx, ny, nz), got "
             f"{voxels.dtype} of shape {voxels.shape}."
@@ -85,12 +90,27 @@ def _check(voxels: np.ndarray, name: str, path: Path) -> None:
         raise ConfigError(f"The volume in {path} is empty: it has no voxels.")
 
 
+def _finite(values: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """The values in a row, as float64."""
+    if values.dtype.kind not in REAL or not np.isfinite(values).all():
+        raise ConfigError(
+            f"`{name}` in {path} must be finite real numbers, got {values.reshape(-1).tolist()}."
+        )
+    return values.astype(np.float64).reshape(-1)
+
+
 def _read_npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+        with path.open("rb") as stream:
+            content: Any = np.load(stream, allow_pickle=False)
+            if not isinstance(content, np.ndarray):
+                return {key: np.asarray(content[key]) for key in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"Cannot read the volume file {path}: {error}") from error
+    raise ConfigError(
+        f"The volume file {path} holds one array without a name; it must be an npz archive of "
+        "several. Write it by `numpy.savez`."
+    )
 
 
 def _read_hdf5(path: Path) -> Arrays:
@@ -99,7 +119,7 @@ def _read_hdf5(path: Path) -> Arrays:
     try:
         with h5py.File(path, "r") as file:
             return {key: np.asarray(file[key]) for key in file if hasattr(file[key], "shape")}
-    except OSError as error:
+    except (OSError, KeyError) as error:  # KeyError: a link that leads nowhere
         raise ConfigError(f"Cannot read the volume file {path}: {error}") from error
 
 
@@ -116,12 +136,12 @@ def _text(name: object) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _grid(edges: list[np.ndarray]) -> Grid:
+def _grid(edges: Mapping[str, np.ndarray]) -> Grid:
     lows, sizes, shape = [], [], []
-    for name, axis in zip("xyz", edges, strict=True):
-        steps = np.diff(axis.astype(float).reshape(-1))
+    for name, axis in edges.items():
+        steps = np.diff(axis)
         if len(steps) == 0 or not np.all(steps > 0) or np.ptp(steps) > 1e-4 * steps.mean():
-            raise ConfigError(f"`{name}_edges` must rise in equal steps [m], got {axis.tolist()}.")
+            raise ConfigError(f"`{name}` must rise in equal steps [m], got {axis.tolist()}.")
         lows.append(float(axis[0]))
         sizes.append(float(steps.mean()))
         shape.append(len(steps))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from detopt.errors import ConfigError, DomainError
+from detopt.errors import ConfigError, DomainError, MissingExtraError
 from detopt.optional import require
 from detopt.reconstruction.voxel_grid import Grid
 from detopt.usecases.muon_scanner.volumes.volume import Substance, Volumes, loose
@@ -47,9 +47,10 @@ def voxelize(
 ) -> Volumes:
     r"""Meshes as one volume of voxels.
 
-    A point is inside a closed surface if a ray from it crosses the surface an odd number of times.
-    One vertical ray serves a whole column of voxels. Later parts overwrite earlier ones, so nested
-    parts are listed from the outside in.
+    A point is inside a closed surface that winds around it: a ray from it crosses the surface
+    more often in one direction than in the other. So solids of one file may overlap, and a cavity
+    is a surface inside that faces the other way. One vertical ray serves a whole column of voxels.
+    Later parts overwrite earlier ones, so nested parts are listed from the outside in.
 
     Args:
         parts: The meshes.
@@ -60,9 +61,10 @@ def voxelize(
             the part and of what was there, with the share rounded to a twentieth.
 
     Raises:
-        ConfigError: A mesh cannot be read, or is not closed.
+        ConfigError: A mesh cannot be read, is not closed, has several solids whose faces do not
+            agree on their outside, or fills no voxel.
         DomainError: `n_samples` is below 1.
-        MissingExtraError: It needs `trimesh`.
+        MissingExtraError: It needs `trimesh`, or what `trimesh` needs for that kind of file.
 
     Note:
         The volume of a part is right to about the number of voxels on its surface times a voxel
@@ -73,8 +75,10 @@ def voxelize(
     substances: list[Substance] = [background]
     voxels = torch.zeros(grid.shape, dtype=torch.int64)
     for part in parts:
-        share = _share(_triangles(part), grid, n_samples)
-        steps = (share * SHARES).round().long()
+        triangles = _triangles(part)
+        steps = (_share(triangles, grid, n_samples) * SHARES).round().long()
+        if not bool(steps.any()):
+            raise _missed(part, triangles, grid)
         inside = steps == SHARES
         partial = (steps > 0) & ~inside
         for step, below in torch.stack([steps[partial], voxels[partial]], 1).unique(dim=0).tolist():
@@ -83,6 +87,18 @@ def voxelize(
         if bool(inside.any()):
             voxels[inside] = _number(substances, part.material)
     return Volumes(grid, tuple(substances), voxels[None])
+
+
+def _missed(part: MeshPart, triangles: np.ndarray, grid: Grid) -> ConfigError:
+    low, high = (
+        ", ".join(f"{value:.4g}" for value in corner)
+        for corner in (triangles.min((0, 1)), triangles.max((0, 1)))
+    )
+    return ConfigError(
+        f"The mesh {part.path} fills no voxel: it reaches from ({low}) to ({high}) m, the voxels "
+        f"of {grid.voxel} m from {grid.low} to {grid.high} m. Check `scale` and `shift`; for a "
+        "thin part take smaller voxels or more samples."
+    )
 
 
 def _number(substances: list[Substance], given: Substance) -> int:
@@ -97,7 +113,11 @@ def _triangles(part: MeshPart) -> np.ndarray:
     trimesh = require("trimesh", extra="volumes", purpose="Reading a mesh")
     try:
         mesh: Any = trimesh.load(part.path, force="mesh")
-    except (OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Reading the mesh {part.path} needs another package: {error}."
+        ) from error
+    except Exception as error:  # every kind of file has its own errors for a damaged one
         raise ConfigError(f"Cannot read the mesh {part.path}: {error}") from error
     if len(mesh.faces) == 0:
         raise ConfigError(f"The mesh {part.path} has no faces.")
@@ -107,6 +127,14 @@ def _triangles(part: MeshPart) -> np.ndarray:
             f"The mesh {part.path} is not closed: it has no inside. Repair it in the program that "
             "made it."
         )
+    if not mesh.is_winding_consistent:
+        if mesh.body_count > 1:
+            raise ConfigError(
+                f"The faces of the mesh {part.path} do not agree on their outside: its "
+                f"{mesh.body_count} solids may overlap or be hollow. Recalculate the normals in "
+                "the program that made it."
+            )
+        trimesh.repair.fix_winding(mesh)
     corners: np.ndarray = np.array(mesh.triangles, dtype=float)
     corners *= part.scale
     corners += np.asarray(part.shift)
@@ -129,10 +157,11 @@ def _points(grid: Grid, axis: int, n_samples: int) -> np.ndarray:
 def _inside(triangles: np.ndarray, points: Sequence[np.ndarray]) -> Bool[Tensor, "x y z"]:
     """Whether the points of a lattice are inside a closed surface.
 
-    Each triangle flips all points above it, in the columns that cross it.
+    Each triangle changes the winding of all points above it, in the columns that cross it: by 1 or
+    -1, as it faces up or down.
     """
     x, y, z = points
-    flips = np.zeros((len(x), len(y), len(z) + 1), dtype=np.int8)
+    turns = np.zeros((len(x), len(y), len(z) + 1), dtype=np.int16)
     for a, b, c in triangles:
         low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
         first = np.searchsorted(x, low[0]), np.searchsorted(y, low[1])
@@ -146,6 +175,7 @@ def _inside(triangles: np.ndarray, points: Sequence[np.ndarray]) -> Bool[Tensor,
         v = ((b[0] - a[0]) * dy - dx * (b[1] - a[1])) / determinant
         i, j = np.nonzero((u >= 0) & (v >= 0) & (u + v <= 1))
         height = a[2] + u[i, j] * (b[2] - a[2]) + v[i, j] * (c[2] - a[2])
-        np.add.at(flips, (i + first[0], j + first[1], np.searchsorted(z, height)), 1)
-    crossings_below = flips[:, :, :-1].cumsum(-1)
-    return torch.from_numpy(crossings_below % 2 == 1)
+        place = i + first[0], j + first[1], np.searchsorted(z, height)
+        np.add.at(turns, place, 1 if determinant > 0 else -1)
+    winding = turns[:, :, :-1].cumsum(-1, dtype=np.int16)
+    return torch.from_numpy(winding != 0)
