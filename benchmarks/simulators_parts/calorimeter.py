@@ -3,9 +3,9 @@
 Twelve scintillators of 5 mm in 14 cm of lead, 25 radiation lengths; electrons of 1 to 50 GeV, as
 many in each octave; a weight for each layer, fitted anew for every design. Length, money and
 channels are those of equal layers: only where the scintillators stand is chosen. Showers of Geant4
-in a block of lead are simulated once, and the positions follow the gradient of half of them: signals
-are what these showers deposit at the depths of the layers. All designs are judged with fresh events
-of Geant4 in the layers themselves.
+in a block of lead are simulated once, and the positions follow the gradient of half of them:
+signals are what these showers deposit at the depths of the layers. All designs are judged with
+fresh events of Geant4 in the layers themselves.
 """
 
 import os
