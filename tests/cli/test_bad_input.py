@@ -77,7 +77,7 @@ COMMANDS = [
     ("run muon_scanner -o volume=unknown.npz", "No material 'unobtainium'"),
     ("run muon_scanner -o volume=lacking.npz", "lacks voxels"),
     ("run muon_scanner -o volume=uneven.npz", "equal steps"),
-    ("run muon_scanner -o volume=single.npz", "several volumes"),
+    ("run muon_scanner -o volume=single.npz", "two different values of `target`"),
     ("check muon_scanner -o volume=empty.npz", "empty"),
     ("check hump -o varaint=code --gradients", "Did you mean `variant`"),
 ]
