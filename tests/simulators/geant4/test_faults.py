@@ -1,5 +1,6 @@
 """What happens when the process of Geant4 fails: the event and the seed are named."""
 
+import os
 import re
 import signal
 import threading
@@ -119,6 +120,7 @@ def test_a_fault_ends_the_other_processes(engine):
     assert not _children()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_user_who_interrupts_does_not_wait(engine, tmp_path):
     geant4 = engine("marker.touch(); time.sleep(1000)", n_workers=2, event_timeout=300.0)
 
@@ -180,9 +182,11 @@ def _children():
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="replace").split("\0")
+            status = path.with_name("status").read_text()
         except OSError:
             continue
-        if any(word.endswith("engine.py") for word in words):
+        is_own = f"PPid:\t{os.getpid()}\n" in status  # other tests run beside this one
+        if is_own and any(word.endswith("engine.py") for word in words):
             found.add(path.parent.name)
     return found
 

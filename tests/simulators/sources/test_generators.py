@@ -160,6 +160,7 @@ def test_a_process_that_dies_ends_the_others(stuck):
     assert [process._process for process in source._processes] == [None, None]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_user_who_interrupts_does_not_wait(stuck, tmp_path):
     def interrupt():
         while len(list(tmp_path.glob("call-*"))) < 2:
