@@ -122,7 +122,8 @@ def tuned_shape(
         DomainError: A Python number for the energy is not positive.
 
     Note:
-        Fitted from 1 to 50 GeV. Differentiable in energy, medium and coefficients.
+        Fitted from 1 to 50 GeV, to passive layers from iron to lead; lighter ones are an
+        extrapolation. Differentiable in energy, medium and coefficients.
 
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, for the family.
