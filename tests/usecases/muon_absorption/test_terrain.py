@@ -188,6 +188,9 @@ def test_columns_of_points_are_found_by_name(tmp_path, header, order):
         ("x,y\n0,0\n1,1\n", "3 columns"),
         ("x,y,z\n0,0,1\n0,1,1\n0,5,1\n1,0,1\n1,1,1\n1,5,1\n", "evenly spaced"),
         ("x,y,z\na,b,c\n", "cannot be read"),
+        ("x,y,z\n0,0,1\n0,1,1\n0,1,2\n1,1,1\n", "4 points at 3 places"),
+        ("x,y,z\n0,0,1\n0,1,1\n1,0,1\n1,1,1\n", "flat"),
+        ("14.1,40.8,1\n14.1,40.9,400\n14.2,40.8,1\n14.2,40.9,1\n", "degrees"),
     ],
 )
 def test_unusable_points_are_refused(tmp_path, text, message):

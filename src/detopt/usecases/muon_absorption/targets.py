@@ -22,6 +22,7 @@ BUILDING = (80, 60, 36)  # voxels of half a metre
 STEPS = 5  # of a building
 WIDTHS = 2.0  # radii of the largest cavity: less rock than that hides none that is covered
 MASONRY = 0.85  # share of stone; the rest are joints
+STEEPEST = 5.0  # relief of an elevation grid in its widths
 ELEVATIONS = (-500.0, 9_000.0)  # m, of the ground anywhere on Earth
 KINDS, CORNERS = ("elevation", "density"), ("low", "high")  # arrays of a file
 COLUMNS = ["x", "y", "z"]
@@ -128,15 +129,25 @@ def load_terrain(path: Path, density: float, material: str) -> Terrain:
 
     Raises:
         ConfigError: The file does not exist, is damaged, lacks an array or a column, does not hold
-            a grid, or holds elevations or densities that no ground has.
+            a grid, is flat or in degrees, or holds elevations or densities that no ground has.
     """
     try:
         read = _from_points if path.suffix == ".csv" else _from_arrays
-        return read(path, density, material).centered()
+        terrain = read(path, density, material).centered()
+        low, high = terrain.target
     except ConfigError:
         raise
-    except (*UNREADABLE, DetoptError) as error:
+    except DetoptError as error:
+        raise ConfigError(f"The terrain {path} cannot be used: {error}") from error
+    except UNREADABLE as error:
         raise ConfigError(f"The terrain {path} cannot be read: {error}") from error
+    relief, width = high[2] - low[2], max(terrain.high[0], terrain.high[1]) * 2
+    if terrain.height is not None and relief > STEEPEST * width:
+        raise ConfigError(
+            f"The terrain {path} is {width:.3g} m wide and rises by {relief:.3g} m. Coordinates "
+            f"must be in metres, as of a UTM grid; are these degrees?"
+        )
+    return terrain
 
 
 def _from_arrays(path: Path, density: float, material: str) -> Terrain:
@@ -184,10 +195,11 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 def _from_points(path: Path, density: float, material: str) -> Terrain:
     points = _points(path)
     x, y = np.unique(points[:, 0]), np.unique(points[:, 1])
-    if len(points) != len(x) * len(y):
+    n_places = len(np.unique(points[:, :2], axis=0))
+    if not len(points) == n_places == len(x) * len(y):
         raise ConfigError(
-            f"The terrain {path} is no full grid: {len(points)} points for {len(x)} values of x "
-            f"and {len(y)} of y."
+            f"The terrain {path} is no full grid: {len(points)} points at {n_places} places for "
+            f"{len(x)} values of x and {len(y)} of y."
         )
     for name, axis in (("x", x), ("y", y)):
         if len(axis) < 2 or np.ptp(np.diff(axis)) > 1e-3 * np.diff(axis).mean():

@@ -69,6 +69,7 @@ from detopt.usecases.muon_scanner.volumes import (
 )
 
 CHUNK_MUONS = 16_000  # muons simulated at once: the working set stays in cache
+LARGEST_CHUNK = 160_000  # muons; 2.5 GB with the gradient
 RECOMMENDED = {
     "rounds": 250,
     "method_options": {"learning_rate": 0.1},
@@ -106,9 +107,15 @@ def build(config: Config) -> Pipeline:
     if config.exposure is not None:
         n_muons = max(1, round(muons.rate * config.exposure))
     n_kinds = len(volumes) if config.volume is not None or config.task == "ladle" else 1
+    return _pipeline(config, volumes, space, muons, n_muons, _chunk_size(n_kinds, n_muons))
+
+
+def _chunk_size(n_kinds: int, n_muons: int) -> int:
+    """Scans simulated at once: every volume as often as the others, where memory allows it."""
     per_chunk = max(1, CHUNK_MUONS // n_muons)
-    chunk_size = max(n_kinds, per_chunk - per_chunk % n_kinds)
-    return _pipeline(config, volumes, space, muons, n_muons, chunk_size)
+    if n_kinds <= per_chunk:
+        return per_chunk - per_chunk % n_kinds
+    return n_kinds if n_kinds * n_muons <= LARGEST_CHUNK else per_chunk
 
 
 def _pipeline(
