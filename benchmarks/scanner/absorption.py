@@ -191,7 +191,7 @@ def _judge(problem: Problem, design: Design, n: int) -> torch.Tensor:
     summary, _ = summarize_design(problem.reference, design, Seed("judge"), n)
     assert isinstance(summary, Significances)
     rate = Config().false_positive_rate
-    return (summary.signal < summary.null.quantile(1 - rate)).double()
+    return (summary.signal <= summary.null.quantile(1 - rate)).double()
 
 
 def _interval(difference: torch.Tensor) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detopt.design import Design
-from detopt.pipeline.evaluation import summarize_design
+from detopt.pipeline.evaluation import Request, evaluate, summarize_design
 from detopt.random import Seed
 from detopt.usecases import load
 from detopt.usecases.muon_absorption import Config, build
@@ -165,6 +165,17 @@ def test_trials_count_unrelated_templates():
     assert effective_trials(metric, same).item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_trials_count_templates_that_are_seen(dtype):
+    metric = Metric(torch.ones(5, dtype=dtype), torch.zeros(5, dtype=dtype), 1.0)
+    for n_seen, expected in ((0, 1.0), (1, 1.0), (3, 3.0)):
+        templates = torch.eye(5, dtype=dtype) * (torch.arange(5) < n_seen)[:, None]
+        found = effective_trials(metric, templates.requires_grad_())
+        (gradient,) = torch.autograd.grad(found, templates)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+        assert bool(torch.isfinite(gradient).all())
+
+
 @pytest.mark.parametrize(("trials", "expected"), [(1.0, 1.6449), (100.0, 3.2835)])
 def test_threshold_has_the_reference_value(trials, expected):  # normal tables: 0.95, 0.95^(1/100)
     found = global_threshold(0.05, torch.tensor(trials, dtype=DOUBLE))
@@ -221,6 +232,21 @@ def test_more_money_misses_less():
         outcome = summarize_design(problem, problem.baselines["near"], Seed(0), 200)[1]
         missed.append(float(outcome.objective))
     assert missed[1] < missed[0]
+
+
+AWAY = {"turn": [0.59], "elevation": [0.95], "spacing": [3.9], "money": [[1.0, 38.0, 1.0]]}
+
+
+@pytest.mark.parametrize(("budget", "changes"), [(40.0, AWAY), (0.1, {}), (0.001, {})])
+def test_a_telescope_that_sees_nothing_misses_all(budget, changes):
+    problem = build(CONFIG.model_copy(update={"budget": budget}))
+    changed = {name: torch.tensor(value, dtype=DOUBLE) for name, value in changes.items()}
+    theta = problem.space.theta(Design({**problem.space.start, **changed}))
+    expected = evaluate(problem, Request(theta, ("expected",), gradient=True), Seed(0))
+    judged = evaluate(problem.reference, Request(theta, ("judged",), n_events=300), Seed(0))
+    assert expected.value > 0.93
+    assert bool(torch.isfinite(expected.gradient).all())
+    assert judged.value > 0.9
 
 
 @pytest.fixture

@@ -100,16 +100,17 @@ def test_cavities_of_generated_targets_are_covered(name, rng):
     assert bool((drawn.radius <= target.radius[1]).all())
 
 
-def test_files_of_one_hill_are_the_same_terrain(tmp_path):
+@pytest.mark.parametrize("name", ["b.csv", "B.CSV"])
+def test_files_of_one_hill_are_the_same_terrain(tmp_path, name):
     plane = slope()
     height = plane.height.numpy()
     np.savez(tmp_path / "a.npz", elevation=height, low=LOW[:2], high=HIGH[:2])
     x, y = np.meshgrid(np.linspace(-100, 100, 21), np.linspace(-80, 80, 17), indexing="ij")
     points = np.stack([x.ravel(), y.ravel(), height.ravel()], axis=1)
     shuffled = points[np.random.default_rng(0).permutation(len(points))]
-    np.savetxt(tmp_path / "b.csv", shuffled, delimiter=",", header="x,y,z", fmt="%.12g")
+    np.savetxt(tmp_path / name, shuffled, delimiter=",", header="x,y,z", fmt="%.12g")
     first = load_terrain(tmp_path / "a.npz", 2.5, "standard_rock")
-    second = load_terrain(tmp_path / "b.csv", 2.5, "standard_rock")
+    second = load_terrain(tmp_path / name, 2.5, "standard_rock")
     torch.testing.assert_close(first.height + first.origin[2], plane.height)
     torch.testing.assert_close(second.height, first.height, rtol=0, atol=1e-9)
     assert first.low == pytest.approx(second.low)
@@ -120,6 +121,35 @@ def test_voxels_come_from_a_file(tmp_path):
     np.savez(tmp_path / "v.npz", density=voxels, low=LOW, high=HIGH)
     found = load_terrain(tmp_path / "v.npz", 2.0, "standard_rock")
     torch.testing.assert_close(found.voxels, block().voxels)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_layer_of_voxels_is_as_many_that_are_equal(tmp_path, axis, rng):
+    layer = block().voxels.numpy().take([8], axis)
+    for name, n in (("one", 1), ("many", 6)):
+        np.savez(tmp_path / name, density=layer.repeat(n, axis), low=LOW, high=HIGH)
+    one, many = (
+        load_terrain(tmp_path / f"{name}.npz", 2.0, "standard_rock") for name in ("one", "many")
+    )
+    place = torch.tensor([70.0, 60.0, 20.0]) * torch.rand(50, 3, generator=rng, dtype=DOUBLE)
+    torch.testing.assert_close(one.ground(*place.T[:2]), many.ground(*place.T[:2]))
+    torch.testing.assert_close(one.cover(place), many.cover(place))
+    rays = unit([0.8, 0.5, 0.1], [-0.3, 0.9, 0.2])
+    found = [terrain.grammage(place[:, None], rays.expand(50, 2, 3), 64) for terrain in (one, many)]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("shape", ["wall", "peak", "edge"])
+def test_a_single_row_of_nodes_is_a_target_with_a_width(shape):
+    height = torch.zeros(21, 21, dtype=DOUBLE)
+    height[{"wall": 10, "peak": 10, "edge": 0}[shape], 10 if shape == "peak" else slice(5, 16)] = 20
+    low, high = (-100.0, -100.0, -4.0), (100.0, 100.0, 24.0)
+    terrain = Terrain(low, high, height, None, 2.65, "standard_rock")
+    (left, _, _), (right, _, _) = terrain.target
+    assert right - left == pytest.approx(5.0 if shape == "edge" else 10.0)
+    mass = terrain.sector_masses((3, 3, 2))
+    assert bool((mass >= 0).all())
+    assert float(mass.sum()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

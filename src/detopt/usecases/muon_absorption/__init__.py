@@ -71,7 +71,8 @@ def build(config: Config) -> Pipeline:
     """
     target = make_target(config)
     space = design_space(config, target)
-    source = CavityPrior(target, config.cover, math.prod(config.sectors))
+    needed = config.task == "cavity"
+    source = CavityPrior(target, config.cover, math.prod(config.sectors), needed=needed)
     rays = config.n_telescopes * math.prod(config.n_bins) * config.n_draws
     humans = baselines(config, target, space)
 

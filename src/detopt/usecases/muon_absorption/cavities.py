@@ -41,18 +41,21 @@ class CavityPrior(Source[Cavities]):
         target: What is looked at.
         cover: Least distance of a center to the surface, in radii.
         n_sectors: Densities of the target.
+        needed: Whether cavities are looked for; else they need not fit.
 
     Raises:
-        ConfigError: The cavities do not fit into the target.
+        ConfigError: Cavities are needed and do not fit into the target.
     """
 
-    def __init__(self, target: Target, cover: float, n_sectors: int) -> None:
+    def __init__(
+        self, target: Target, cover: float, n_sectors: int, *, needed: bool = True
+    ) -> None:
         super().__init__()
         self.target = target
         self.cover = cover
         self.n_sectors = n_sectors
         _, missed = self._places(256, torch.Generator().manual_seed(0))
-        if missed > UNCOVERED:
+        if needed and missed > UNCOVERED:
             raise ConfigError(
                 f"Cavities with a radius of {target.radius[0]:g} to {target.radius[1]:g} m and a "
                 f"cover of {cover:g} radii do not fit into the target. Lower `radius` or `cover`."

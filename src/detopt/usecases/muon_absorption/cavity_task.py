@@ -240,9 +240,9 @@ class MissedShare(Objective[Significances]):
         self.rate = rate
 
     def forward(self, summary: Significances, design: Design) -> Outcome:
-        """Share of the targets, with the threshold of the same simulation."""
+        """Share of the targets that are not above the threshold of the same simulation."""
         threshold = summary.null.quantile(1 - self.rate)
-        missed = (summary.signal < threshold).to(summary.signal).mean()
+        missed = (summary.signal <= threshold).to(summary.signal).mean()
         return _outcome(missed, summary, threshold, design)
 
 

@@ -1,6 +1,6 @@
 """Options of absorption muography."""
 
-__all__ = ["Config"]
+__all__ = ["PITCHES", "Config"]
 
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detopt.units import Energy, Length, Number
 from detopt.usecases.muon_absorption.terrain import DENSEST
+
+PITCHES = (0.002, 0.05)  # m
 
 
 class Config(BaseModel):
@@ -45,7 +47,10 @@ class Config(BaseModel):
         0.03, gt=0, description="Spread of the mean density before the measurement, relative"
     )
     sector_spread: Number = Field(
-        0.1, gt=0, description="Spread of the density of a sector (task `density`), relative"
+        0.1,
+        gt=0,
+        le=0.5,
+        description="Spread of the density of a sector (task `density`), relative; lognormal",
     )
     sectors: tuple[int, int, int] = Field(
         (4, 4, 3), description="Nodes of the densities in x, y and z (task `density`)"
@@ -58,7 +63,9 @@ class Config(BaseModel):
     )
     efficiency: Number = Field(0.97, gt=0, le=1, description="Probability of a hit in a plane")
     wall: str = Field("iron", description="Material of the absorber wall")
-    pitch: Length = Field(0.01, gt=0.0005, lt=0.1, description="Start of the strips' pitch [m]")
+    pitch: Length = Field(
+        0.01, gt=PITCHES[0], lt=PITCHES[1], description="Start of the strips' pitch [m]"
+    )
     free: tuple[Literal["pitch"], ...] = Field((), description="Further parameters to free")
     background: Number = Field(
         2e-3, ge=0, description="Soft scattered muons, as a share of the open sky's intensity"

@@ -96,16 +96,20 @@ class Bins:
         return self.change(self.grammage.unsqueeze(-1)).squeeze(-1)
 
     def change(
-        self, added: Float[Tensor, "telescopes bins rays k"]
-    ) -> Float[Tensor, "telescopes bins k"]:
+        self,
+        added: Float[Tensor, "telescopes bins rays k"],
+        missing: Float[Tensor, "*batch telescopes bins rays"] | float = 0.0,
+    ) -> Float[Tensor, "*batch telescopes bins k"]:
         """Slope of the expected muons towards grammages that are added on the rays.
 
         Args:
             added: Grammages [g/cm2]; where the terrain has none, neither have these.
+            missing: Grammage that is not there [g/cm2].
         """
         step = SLOPE_STEP * self.grammage
-        slope = (self._muons(-step) - self._muons(step)) / (2 * step).clamp(min=SMALLEST_STEP)
-        return torch.einsum("tbr,tbrk->tbk", slope, added)
+        rise = self._muons(missing - step) - self._muons(missing + step)
+        slope = rise / (2 * step).clamp(min=SMALLEST_STEP)
+        return torch.einsum("...tbr,tbrk->...tbk", slope, added)
 
     def excess(
         self, missing: Float[Tensor, "n telescopes bins"], scale: float

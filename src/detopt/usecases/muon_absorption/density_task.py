@@ -1,11 +1,7 @@
 r"""Task `density`: how well are the densities of sectors measured?
 
-The density is :math:`\rho (1 + \sum_j h_j x_j)` with hat functions :math:`h_j` on nodes. The
-counts depend on the deviations :math:`x` through :math:`G = \partial\lambda/\partial x`; with a
-prior of the width :math:`\tau` the covariance of a linear fit is
-
-.. math::
-    V = \left(G^T W G + \tau^{-2}\right)^{-1}, \qquad W^{-1} = \lambda + (\epsilon\lambda)^2
+Densities vary from node to node of a grid in the target, and are fitted to the counts; see
+`detopt.usecases.muon_absorption.density_fit`.
 
 Directions close to the skyline are not used, where the counts are known worst. Sectors count by
 their share of the target's mass: one that holds no rock does not count.
@@ -31,6 +27,12 @@ from detopt.pipeline import Analysis, Objective, Outcome, Reconstruction, Simula
 from detopt.usecases.muon_absorption.cavities import Cavities
 from detopt.usecases.muon_absorption.config import Config
 from detopt.usecases.muon_absorption.counts import angular_bins, drawn_bins
+from detopt.usecases.muon_absorption.density_fit import (
+    SectorModel,
+    expected_error,
+    fitted_densities,
+    prior_densities,
+)
 from detopt.usecases.muon_absorption.targets import Target
 from detopt.usecases.muon_absorption.telescope import place_telescopes
 
@@ -40,23 +42,21 @@ class Sectors:
     """Counts of all bins, with what a fit knows about them.
 
     Attributes:
-        counts: Muons, or expected muons at the mean density.
-        mean: Expected muons at the mean density.
-        slope: Their change for a unit of each deviation.
-        true: Deviations.
+        counts: Muons, or expected muons.
+        model: Expected muons for given densities.
+        density: True densities of the sectors, in units of the mean density.
         mass: Share of each sector in the target's mass.
     """
 
     counts: Float[Tensor, "n bins"]
-    mean: Float[Tensor, " bins"]
-    slope: Float[Tensor, "bins sectors"]
-    true: Float[Tensor, "n sectors"]
+    model: SectorModel
+    density: Float[Tensor, "n sectors"]
     mass: Float[Tensor, " sectors"]
 
 
 @dataclass(frozen=True)
 class SquaredErrors(Summary):
-    """Mean square of the relative error of the densities, of each target."""
+    """Mean square of the error of the densities over the mean density, of each target."""
 
     error: Float[Tensor, " n"]
 
@@ -90,21 +90,19 @@ class CountSectors(Simulator[Cavities, Sectors]):
         place, grammage = terrain.steps(origin, bins.rays, config.n_steps)
         x, y, z = terrain.sector_weights(place, config.sectors)
         share = torch.einsum("tbrs,tbrsi,tbrsj,tbrsk->tbrijk", grammage, x, y, z).flatten(3)
-        slope = bins.change(share).flatten(0, 1)
-        mean = bins.expected().flatten()
-        true = config.sector_spread * events.densities
-        mass = self.mass.to(mean)
+        model = SectorModel(bins, share)
+        density = prior_densities(events.densities, config.sector_spread)
+        mass = self.mass.to(share)
+        expected = model.expected(density)
         if not self.random:
-            return Sectors(mean.expand(len(true), -1), mean, slope, true, mass)
-        denser = torch.einsum("tbrs,ns->ntbr", share, true)
-        expected = bins.expected(-denser).flatten(1)
+            return Sectors(expected, model, density, mass)
         normal = torch.randn(expected.shape, generator=rng, dtype=expected.dtype)
         shifted = expected * torch.exp(config.systematic * normal - config.systematic**2 / 2)
-        return Sectors(torch.poisson(shifted, generator=rng), mean, slope, true, mass)
+        return Sectors(torch.poisson(shifted, generator=rng), model, density, mass)
 
 
 class ExpectedDensities(Reconstruction[Sectors, SquaredErrors]):
-    """Variance that a fit expects.
+    """Error that a fit expects.
 
     Args:
         config: Options.
@@ -115,14 +113,13 @@ class ExpectedDensities(Reconstruction[Sectors, SquaredErrors]):
         self.config = config
 
     def forward(self, readout: Sectors, design: Design) -> SquaredErrors:  # noqa: ARG002
-        """Mean variance of the sectors by mass, the same for all targets."""
-        covariance, _ = _fit(readout, self.config)
-        error = covariance.diagonal() @ readout.mass
-        return SquaredErrors(error.expand(len(readout.true)))
+        """Mean square of the error of the sectors by mass, the same for all targets."""
+        error = expected_error(readout.model, self.config) @ readout.mass
+        return SquaredErrors(error.expand(len(readout.density)))
 
 
 class FittedDensities(Reconstruction[Sectors, SquaredErrors]):
-    """A linear fit with the prior, and its true error.
+    """A fit with the prior, and its true error.
 
     Args:
         config: Options.
@@ -134,19 +131,8 @@ class FittedDensities(Reconstruction[Sectors, SquaredErrors]):
 
     def forward(self, readout: Sectors, design: Design) -> SquaredErrors:  # noqa: ARG002
         """Mean square of the error of the sectors by mass, of each target."""
-        covariance, weighted = _fit(readout, self.config)
-        found = (readout.counts - readout.mean) @ (weighted @ covariance)
-        return SquaredErrors((found - readout.true).square() @ readout.mass)
-
-
-def _fit(
-    readout: Sectors, config: Config
-) -> tuple[Float[Tensor, "sectors sectors"], Float[Tensor, "bins sectors"]]:
-    """Covariance of the fit, and the slopes over the variance of the counts."""
-    variance = readout.mean + (config.systematic * readout.mean).square() + 1e-12
-    weighted = readout.slope / variance.unsqueeze(-1)
-    prior = torch.eye(weighted.shape[1], dtype=weighted.dtype) / config.sector_spread**2
-    return torch.linalg.inv(readout.slope.mT @ weighted + prior), weighted
+        found = fitted_densities(readout.model, readout.counts, self.config)
+        return SquaredErrors((found - readout.density).square() @ readout.mass)
 
 
 class KeepErrors(Analysis[SquaredErrors, Cavities, SquaredErrors]):
@@ -158,7 +144,7 @@ class KeepErrors(Analysis[SquaredErrors, Cavities, SquaredErrors]):
 
 
 class DensityError(Objective[SquaredErrors]):
-    """Root mean square of the relative error of the density of a sector, weighted by its mass."""
+    """Root mean square of the error of a sector's density over the mean density, by mass."""
 
     def forward(self, summary: SquaredErrors, design: Design) -> Outcome:
         """Over all sectors, by mass, and all targets."""

@@ -72,14 +72,15 @@ def effective_trials(metric: Metric, templates: Float[Tensor, "k bins"]) -> Floa
     .. math::
         N = \frac{(\mathrm{tr}\, C)^2}{\mathrm{tr}\, C^2}
 
-    with the correlations :math:`C` of the templates' significances.
+    with the correlations :math:`C` of the significances of the templates that are seen.
 
     Args:
         metric: Inner product.
         templates: Expected excess of each template.
 
     Note:
-        From 1 for equal templates to their number for unrelated ones. Differentiable.
+        From 1 for equal templates to their number for unrelated ones; 1 if none is seen.
+        Differentiable.
 
     References:
         D. R. Nyholt, Am. J. Hum. Genet. 74 (2004) 765, on eigenvalues of correlations as a
@@ -88,7 +89,8 @@ def effective_trials(metric: Metric, templates: Float[Tensor, "k bins"]) -> Floa
     product = metric.product(templates, templates)
     diagonal = product.diagonal().clamp(min=SMALLEST)
     correlation = product / torch.sqrt(diagonal[:, None] * diagonal)
-    return correlation.diagonal().sum().square() / correlation.square().sum()
+    trace, squares = correlation.diagonal().sum(), correlation.square().sum()
+    return (trace.square() + SMALLEST) / (squares + SMALLEST)
 
 
 def global_threshold(rate: float, trials: Float[Tensor, ""]) -> Float[Tensor, ""]:

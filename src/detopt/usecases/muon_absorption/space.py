@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import torch
 
 from detopt.design import Continuous, Design, DesignSpace, FixedSum, Interval, Real
+from detopt.errors import ConfigError
 from detopt.pipeline import Box, Scene
-from detopt.usecases.muon_absorption.config import Config
+from detopt.usecases.muon_absorption.config import PITCHES, Config
+from detopt.usecases.muon_absorption.counts import LOWEST, TOP
 from detopt.usecases.muon_absorption.targets import Target
 from detopt.usecases.muon_absorption.telescope import money, place_telescopes
 
@@ -17,14 +19,19 @@ BEARING_STEP = 0.25  # rad: the ground in front of a target changes within some 
 TURNS = (-0.6, 0.6)  # rad
 ELEVATIONS = (0.03, 1.0)  # rad
 SPACINGS = (0.3, 4.0)  # m
-PITCHES = (0.002, 0.05)  # m
-SMALLEST_SHARE = 0.002  # of the budget, of each thing that a telescope needs
+MARGIN = 0.02  # of the elevations' range, that start and humans keep from its ends
+SMALLEST_SHARE = 0.002  # of the budget, of each thing that a telescope needs; humans give twice
 USUAL_DAYS, USUAL_WALL, USUAL_SPACING = 60.0, 0.1, 1.0  # of a human; d, m and m
 N_COLUMNS = 24  # boxes along each side of the picture of a terrain
 
 
 def design_space(config: Config, target: Target) -> DesignSpace:
-    """Places, directions, sizes and shares of the budget of all telescopes."""
+    """Places, directions, sizes and shares of the budget of all telescopes.
+
+    Raises:
+        ConfigError: From the farthest place the target is too low over the horizon.
+    """
+    _check_height(target)
     n, (near, far) = config.n_telescopes, target.distance
     bearing = [0.6 + 2 * math.pi * i / n for i in range(n)]
     parameters = [
@@ -54,7 +61,7 @@ def design_space(config: Config, target: Target) -> DesignSpace:
         ),
         Continuous(
             "elevation",
-            [_sight(config, target, near + 0.6 * (far - near)) + 0.1] * n,
+            [_elevation(target, near + 0.6 * (far - near), above=0.1)] * n,
             Interval(*ELEVATIONS),
             "rad",
             "direction",
@@ -89,10 +96,29 @@ def design_space(config: Config, target: Target) -> DesignSpace:
     return space if "pitch" in config.free else space.freeze("pitch")
 
 
-def _sight(config: Config, target: Target, distance: float) -> float:  # noqa: ARG001
-    """Elevation of the middle of the target's height, from a distance [rad]."""
+def _check_height(target: Target) -> None:
+    """Whether bins of some height are left between `LOWEST` and the top, from everywhere."""
     low, high = target.terrain.target
-    return math.atan2((high[2] - low[2]) / 2, distance)
+    farthest, far = (high[2] - low[2]) / (TOP * math.tan(2 * LOWEST)), target.distance[1]
+    if far > farthest:
+        raise ConfigError(
+            f"From a distance of {far:g} m the target is too low over the horizon. `distance` "
+            f"must end below {farthest:.4g} m."
+        )
+
+
+def _elevation(target: Target, distance: float, above: float = 0.0) -> float:
+    """Elevation of the middle of the target's height, or more, as far as an axis is raised [rad].
+
+    Args:
+        target: What is looked at.
+        distance: From where [m].
+        above: What is added [rad].
+    """
+    (low, high), (least, most) = target.terrain.target, ELEVATIONS
+    sight = math.atan2((high[2] - low[2]) / 2, distance) + above
+    margin = MARGIN * (most - least)
+    return min(max(sight, least + margin), most - margin)
 
 
 def baselines(config: Config, target: Target, space: DesignSpace) -> Mapping[str, Design]:
@@ -100,23 +126,24 @@ def baselines(config: Config, target: Target, space: DesignSpace) -> Mapping[str
 
     They stand on the broad side of the target, evenly around it if there are several, and look at
     its middle; planes are a metre apart and run for 60 days with a wall of 10 cm, and their
-    area is what the budget leaves. One is as near as can be, the other in the middle of the
-    accessible ground.
+    area is what the budget leaves, but nothing gets less than the smallest share of the budget.
+    One is as near as can be, the other in the middle of the accessible ground.
     """
     n, (near, far) = config.n_telescopes, target.distance
     low, high = target.terrain.target
     broad = -math.pi / 2 if high[0] - low[0] > high[1] - low[1] else 0.0
     bearing = [broad + 2 * math.pi * i / n for i in range(n)]
+    usual = _usual_money(config, target.budget / n, 2 * SMALLEST_SHARE * target.budget)
 
     def design(distance: float) -> Design:
         values = {
             "bearing": bearing,
             "distance": [distance] * n,
             "turn": [0.0] * n,
-            "elevation": [_sight(config, target, distance)] * n,
+            "elevation": [_elevation(target, distance)] * n,
             "spacing": [USUAL_SPACING] * n,
             "pitch": [config.pitch] * n,
-            "money": [_usual_money(config, target.budget / n)] * n,
+            "money": [usual] * n,
         }
         tensors = {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
         return Design({**space.start, **tensors})
@@ -127,11 +154,12 @@ def baselines(config: Config, target: Target, space: DesignSpace) -> Mapping[str
     }
 
 
-def _usual_money(config: Config, budget: float) -> list[float]:
-    """60 days and a wall of 10 cm, if that leaves half of the money for the planes."""
+def _usual_money(config: Config, budget: float, least: float) -> list[float]:
+    """60 days and a wall of 10 cm, as far as the money goes, and `least` for each thing [k]."""
     unit = money(config, 1.0, 0.0, USUAL_WALL, config.pitch)
-    running = min(USUAL_DAYS * config.day_price, budget / 3)
+    running = max(min(USUAL_DAYS * config.day_price, budget / 3), least)
     planes = (budget - running) * unit[0] / (unit[0] + unit[2])
+    planes = min(max(planes, least), budget - running - least)
     return [planes, running, budget - running - planes]
 
 

@@ -132,7 +132,7 @@ def load_terrain(path: Path, density: float, material: str) -> Terrain:
             a grid, is flat or in degrees, or holds elevations or densities that no ground has.
     """
     try:
-        read = _from_points if path.suffix == ".csv" else _from_arrays
+        read = _from_points if path.suffix.lower() == ".csv" else _from_arrays
         terrain = read(path, density, material).centered()
         low, high = terrain.target
     except ConfigError:

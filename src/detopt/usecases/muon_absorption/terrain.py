@@ -111,6 +111,8 @@ class Terrain:
     def target(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Lower and upper corner of what stands out of the surroundings.
 
+        A single row of nodes that stands out is half a cell wide to either side.
+
         Raises:
             DomainError: Nothing stands out.
         """
@@ -126,8 +128,11 @@ class Terrain:
         for axis in (0, 1):
             cells = surface.shape[axis] - 1 if nodes else surface.shape[axis]
             step = (self.high[axis] - self.low[axis]) / cells
-            lower.append(self.low[axis] + step * low[axis])
-            upper.append(self.low[axis] + step * (high[axis] + (0 if nodes else 1)))
+            first, last = low[axis], high[axis] + (0 if nodes else 1)
+            if first == last:
+                first, last = max(first - 0.5, 0.0), min(last + 0.5, cells)
+            lower.append(self.low[axis] + step * first)
+            upper.append(self.low[axis] + step * last)
         return (lower[0], lower[1], base), (upper[0], upper[1], top)
 
     def ground(self, x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"]) -> Tensor:
@@ -142,8 +147,9 @@ class Terrain:
         (i, f), (j, g) = self._cell(x, 0, nx), self._cell(y, 1, ny)
         flat = surface.reshape(-1)
         corner = i * ny + j
-        near = torch.lerp(flat[corner], flat[corner + 1], g)
-        far = torch.lerp(flat[corner + ny], flat[corner + ny + 1], g)
+        right, ahead = min(ny - 1, 1), ny * min(nx - 1, 1)  # a single column has no neighbor
+        near = torch.lerp(flat[corner], flat[corner + right], g)
+        far = torch.lerp(flat[corner + ahead], flat[corner + ahead + right], g)
         return torch.lerp(near, far, f)
 
     def _cell(self, x: Tensor, axis: int, n: int) -> tuple[Tensor, Tensor]:
@@ -152,6 +158,8 @@ class Terrain:
         if self.height is None:  # a column's elevation belongs to its middle
             half = (high - low) / n / 2
             low, high = low + half, high - half
+        if n == 1:
+            return torch.zeros_like(x, dtype=torch.long), torch.zeros_like(x)
         position = ((x - low) / (high - low) * (n - 1)).clamp(0, n - 1)
         below = position.detach().floor().clamp(max=n - 2).long()
         return below, position - below
