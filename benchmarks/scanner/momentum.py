@@ -4,8 +4,8 @@
     python -m scanner.momentum --quick  few scans, written nowhere
 
 in the folder `benchmarks`. All three reconstructions see the same muons of the sea-level spectrum
-in the same detector with sharp edges: eight panels of a square metre around the volume, evenly
-spread, and four of two square metres below a slab of 10 cm of lead.
+in panels with sharp edges: eight of a square metre around the volume, evenly spread, and for the
+estimate four of two square metres below a slab of 10 cm of lead.
 """
 
 __all__ = ["rows", "run"]
@@ -79,19 +79,19 @@ def _case(n_muons: int, n_scans: int) -> dict[str, Any]:
 
 def _errors(knowledge: bool | str, n_muons: int, n_scans: int) -> list[float]:
     """Of the sharp-edged simulation, in each sample."""
+    around, behind = [1.0] * 8, [2.0] * 4 if knowledge == "estimated" else []
+    slab = {"n_behind": 4, "slab_thickness": 0.1, "slab_material": "Pb"} if behind else {}
     config = Config(
         task="image",
         n_muons=n_muons,
         momentum=None,
         known_momentum=knowledge,
-        n_behind=4,
-        budget=16.0,
-        slab_thickness=0.1,
-        slab_material="Pb",
+        budget=sum(around + behind),
+        **slab,
     )
     problem = build(config)
     values = dict(problem.baselines["even"])
-    values["panel_cost"] = torch.tensor([1.0] * 8 + [2.0] * 4, dtype=torch.float64)
+    values["panel_cost"] = torch.tensor(around + behind, dtype=torch.float64)
     errors = []
     for part in range(N_PARTS):
         seed = Seed("momentum benchmark").child(part)

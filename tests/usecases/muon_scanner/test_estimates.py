@@ -1,6 +1,7 @@
 """Quantiles, weights, calibration and images of the scanner."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -200,6 +201,23 @@ def test_an_image_of_nothing_has_a_finite_gradient(is_hard):
     found = evaluate(used, Request(theta, (0,), gradient=True, n_events=32), Seed(1))
     assert math.isfinite(found.value)
     assert found.gradient.isfinite().all()
+
+
+def test_muons_that_nothing_measured_do_not_weigh_those_that_something_did(rng):
+    # a track that is missing has no slope: what looks like its angle is the muon's inclination
+    options = {"task": "image", "n_muons": 400, "n_scans": 2, "resolution": 2e-3, "momentum": None}
+    problem = build(Config(**options)).reference
+    design = problem.baselines["pairs"].to(torch.float32)
+    events = problem.source(2, rng, torch.float32)
+    estimate = problem.reconstruction(problem.simulator(events, design, rng), design)
+    grid = problem.analysis.grid
+    lost = estimate.weight == 0
+    assert 0.01 < float(lost.double().mean()) < 0.9
+    poca = estimate.poca
+    straight = torch.where(lost, torch.zeros_like(poca.angle_squared), poca.angle_squared)
+    other = replace(estimate, poca=replace(poca, angle_squared=straight))
+    found, expected = (predicted_log_length(one, grid) for one in (estimate, other))
+    torch.testing.assert_close(found, expected)
 
 
 def test_lead_scatters_more_than_water_in_the_image(rng):

@@ -1,5 +1,7 @@
 """The portal: cargo with blocks, studies of it, and portals of humans."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -10,9 +12,11 @@ from detopt.pipeline.evaluation import evaluate, summarize_design
 from detopt.random import Seed
 from detopt.runtime import StudyConfig
 from detopt.usecases.muon_scanner import Config, build
+from detopt.usecases.muon_scanner.portal.score import PortalAnalysis
 from detopt.usecases.muon_scanner.portal.source import (
     SIZES,
     block_masses,
+    block_sizes,
     hide,
     spread_sizes,
 )
@@ -33,6 +37,16 @@ def test_blocks_have_the_mass_of_their_material():
     masses = block_masses(grid, ("U", "Pb"))
     assert SIZES[0] == (2, 2, 1)
     assert masses[:, 0].tolist() == pytest.approx([9.475, 5.675], rel=1e-3)
+
+
+def test_blocks_of_coarser_voxels_are_as_large_as_voxels_allow():
+    # half a litre to eight litres; a decimetre cube is the smallest that a decimetre voxel can be
+    coarse, fine = (
+        block_sizes(Grid((0.0, 0.0, 0.0), (edge,) * 3, (48, 48, 48))) for edge in (0.1, 0.025)
+    )
+    assert coarse.tolist()[0] == [1, 1, 1]
+    assert coarse.tolist()[-1] == [2, 2, 2]
+    assert torch.equal(fine, 2 * torch.tensor(SIZES))
 
 
 def test_a_block_is_hidden_inside_the_walls_with_its_size(rng):
@@ -212,8 +226,12 @@ def test_two_panels_a_side_fit_other_portals(options):
     [
         ({"technologies": ()}, "technologies"),
         ({"voxel_size": 0.3}, "divide"),
-        ({"cargo_edge": 0.5}, "fit"),
+        ({"cargo_edge": 0.3}, "fit"),
         ({"technologies": ("glass",)}, "technologies"),
+        ({"voxel_size": 0.2, "cargo_edge": 2.0}, "at most 0.1 m"),
+        ({"panel_thickness": 0.1}, "`panel_thickness`"),
+        ({"resolution": 0.001}, "`resolution`"),
+        ({"volume": "container.npz"}, "`volume`"),
     ],
 )
 def test_unusable_portals_are_refused(options, what):
@@ -225,6 +243,56 @@ def test_unusable_portals_are_refused(options, what):
 def test_weights_that_fit_no_material_are_refused(weights):
     with pytest.raises(ValueError, match="hidden_weights"):
         Config(**SMALL, hidden_weights=weights)
+
+
+def test_a_material_that_is_hidden_twice_is_refused():
+    with pytest.raises(ValueError, match="different materials, got U, U"):
+        Config(**SMALL, hidden=("U", "U"))
+
+
+@pytest.mark.parametrize("edge", [0.8, 2.4])
+def test_panels_start_above_the_middle_of_the_cargo(edge):
+    space = build(Config(**{**SMALL, "cargo_edge": edge})).space
+    assert space.start["panel_x"].tolist() == pytest.approx([edge / 2] * 6)
+    moved = build(Config(**{**SMALL, "cargo_edge": edge, "center": (0.3, 0.5)})).space
+    assert moved.start["panel_y"].tolist() == pytest.approx([0.5] * 6)
+
+
+def test_known_momenta_tell_blocks_from_goods_and_estimated_ones_do_no_harm():
+    # the same muons, once with momenta unknown, once estimated, once known
+    options = {**SMALL, "budget": 200.0, "exposure": 60.0, "technologies": ("rpc",)}
+    problem = build(Config(**options, n_behind=2, known_momentum="estimated")).reference
+    design = problem.baselines["even rpc"].to(torch.float32)
+    events = problem.source(144, Seed(3).generator(), torch.float32)
+    readout = problem.simulator(events, design, Seed(4).generator())
+    estimate = problem.reconstruction(readout, design)
+    knowing = PortalAnalysis(problem.analysis.grid, problem.analysis.spectrum, is_known=True)
+
+    def separated(analysis, seen):
+        """Probability that a block has a larger score than harmless cargo."""
+        rows = analysis(seen, events)
+        harmless, dangerous = (rows.score[rows.kind < 0], rows.score[rows.kind >= 0])
+        return float((dangerous[:, None] > harmless[None]).double().mean())
+
+    unknown = separated(problem.analysis, dataclasses.replace(estimate, momenta=None))
+    known = separated(knowing, dataclasses.replace(estimate, momentum=readout.momentum))
+    assert known > unknown + 0.015
+    assert separated(problem.analysis, estimate) > unknown - 0.01
+
+
+@pytest.mark.parametrize("realism", [{"tilted": True}, {"misalignment": 1e-9}])
+def test_panels_have_dead_material_only_if_that_is_wanted(realism):
+    for is_dead in (False, True):
+        problem = build(Config(**SMALL, **realism, dead_material=is_dead))
+        equipped = problem.simulator.equip(problem.space.start)
+        groups = problem.simulator.inner.instrument(equipped)
+        assert (groups.above.thickness is not None) == is_dead
+
+
+def test_a_number_of_muons_replaces_the_time():
+    options = {key: value for key, value in SMALL.items() if key != "exposure"}
+    assert build(Config(**options, n_muons=50)).source.n_muons == 50
+    assert build(Config(**options)).source.n_muons > 1_000
 
 
 def test_a_removal_of_all_equal_panels_is_refused():

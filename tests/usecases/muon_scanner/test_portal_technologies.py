@@ -1,5 +1,7 @@
 """Technologies: prices by hand, mosaics between their tiles, and designs that end pure."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -166,3 +168,11 @@ def test_rows_that_are_no_shares_are_refused(values, what):
     problem = RowShares(2).violation(torch.tensor(values, dtype=torch.float64))
     assert problem is not None
     assert what in problem
+
+
+@pytest.mark.parametrize(
+    "change", [{"thickness": 0.0}, {"efficiency": 1.0}, {"pitches": (0.001, 0.01)}]
+)
+def test_a_technology_without_sense_is_refused(change):
+    with pytest.raises(ConfigError, match="A technology needs"):
+        dataclasses.replace(TECHNOLOGIES["rpc"], **change)

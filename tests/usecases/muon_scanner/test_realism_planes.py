@@ -184,7 +184,8 @@ def test_side_panels_and_tilts_are_design_parameters():
 
 
 def test_the_picture_shows_every_panel_and_the_slab():
-    problem = build(Config(side_panels=("+x", "-y"), n_behind=2))
+    behind = {"n_behind": 2, "momentum": None, "known_momentum": "estimated"}
+    problem = build(Config(side_panels=("+x", "-y"), **behind))
     names = [box.label for box in problem.scene(problem.space.start).boxes]
     assert names.count("panels beside") == 2
     assert names.count("panels behind the slab") == 2

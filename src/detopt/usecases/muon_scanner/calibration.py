@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Design, budget_term
+from detopt.errors import DomainError
 from detopt.pipeline import Objective, Outcome, Summary
 
 SMALLEST = 1e-18  # keeps perfect correlations and constant predictions differentiable
+EQUAL = 1e-12  # of the mean square: a smaller variance of true values is rounding
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,20 @@ class Moments:
     @staticmethod
     def of(rows: CalibrationRows) -> "Moments":
         """The moments of a summary."""
-        p, t = rows.p.mean(), rows.t.mean()
+        p, t, tt = rows.p.mean(), rows.t.mean(), rows.tt.mean()
+        var_t = tt - t * t
         return Moments(
-            (rows.pp.mean() - p * p).clamp_min(0), rows.tt.mean() - t * t, rows.pt.mean() - p * t
+            (rows.pp.mean() - p * p).clamp_min(0),
+            torch.where(var_t > EQUAL * tt, var_t, 0.0),
+            rows.pt.mean() - p * t,
         )
 
     def metrics(self) -> dict[str, Tensor]:
         """Correlation, and slope of prediction against truth."""
+        var_t = self.var_t.clamp_min(SMALLEST)
         return {
-            "correlation": self.covariance / ((self.var_p + SMALLEST) * self.var_t).sqrt(),
-            "slope": self.covariance / self.var_t,
+            "correlation": self.covariance / ((self.var_p + SMALLEST) * var_t).sqrt(),
+            "slope": self.covariance / var_t,
         }
 
 
@@ -82,6 +88,10 @@ class CalibratedError(Objective[CalibrationRows]):
     Args:
         budget: Makes cost and penalty.
         values_per_row: Predictions that a row stands for.
+
+    Note:
+        Where rows of many values are all equally true, as the voxels of an empty volume, there is
+        nothing to find out, and the error is infinite.
     """
 
     def __init__(self, budget: "Budget", values_per_row: int = 1) -> None:
@@ -90,13 +100,23 @@ class CalibratedError(Objective[CalibrationRows]):
         self.values_per_row = values_per_row
 
     def forward(self, summary: CalibrationRows, design: Design) -> Outcome:
-        """The error, its terms and the correlation."""
+        """The error, its terms and the correlation.
+
+        Raises:
+            DomainError: There are fewer than three values.
+        """
         moments = Moments.of(summary)
         n_values = summary.n_rows * self.values_per_row
-        freedom = n_values / max(n_values - 2, 1)
+        if n_values < 3:
+            raise DomainError(
+                f"A calibrated error needs at least 3 values, two for the calibration, got "
+                f"{n_values}. Evaluate more scans."
+            )
         explained = moments.covariance.square() / (moments.var_p + SMALLEST)
         residual = moments.var_t - explained
-        error = (residual.clamp_min(SMALLEST) * freedom).sqrt()
+        error = (residual.clamp_min(SMALLEST) * (n_values / (n_values - 2))).sqrt()
+        if self.values_per_row > 1:
+            error = torch.where(moments.var_t > 0, error, torch.inf)
         return self.budget.outcome(error, design, moments.metrics())
 
 
@@ -124,8 +144,9 @@ class PredictedError(Objective[CalibrationRows]):
         """The error, its terms and the correlation."""
         moments = Moments.of(summary)
         variance = summary.variance.mean()
-        signal = moments.covariance.square() / moments.var_t
-        error = (variance * moments.var_t / (signal + variance)).sqrt()
+        signal = moments.covariance.square() / moments.var_t.clamp_min(SMALLEST)
+        squared = variance * moments.var_t / (signal + variance)
+        error = squared.clamp_min(SMALLEST).sqrt()
         return self.budget.outcome(error, design, moments.metrics())
 
 

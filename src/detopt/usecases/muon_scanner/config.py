@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from detopt.units import Angle, Duration, Energy, Length, Number
 from detopt.usecases.muon_scanner.portal.options import PORTAL, PortalOptions
-from detopt.usecases.muon_scanner.realism.options import RealismOptions
+from detopt.usecases.muon_scanner.realism.options import WORTHWHILE, RealismOptions
 
 PositiveLength = Annotated[Length, Field(gt=0)]
 INDUSTRY: Mapping[str, Any] = {  # 8 panels of a square metre on average, unknown momentum
@@ -20,6 +20,7 @@ INDUSTRY: Mapping[str, Any] = {  # 8 panels of a square metre on average, unknow
     "known_momentum": "marginalised",
     "n_scans": 16,
 }
+SLAB_OPTIONS = ("slab_thickness", "slab_material", "slab_reach")
 TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "pipe": INDUSTRY,
     "furnace": INDUSTRY,
@@ -57,7 +58,10 @@ class Config(PortalOptions, RealismOptions):
     )
     flux: Literal["guan", "shukla_sankrith"] = Field("guan", description="Model of the muon flux")
     momentum: Energy | None = Field(
-        5.0, gt=0, description="Momentum of all muons [GeV/c]; null for the spectrum"
+        5.0,
+        ge=1e-3,
+        le=1e6,
+        description="Momentum of all muons [GeV/c]; null for the spectrum",
     )
     max_zenith: Angle = Field(
         math.radians(70), gt=0, lt=math.pi / 2, description="Largest zenith angle [rad]"
@@ -65,7 +69,11 @@ class Config(PortalOptions, RealismOptions):
     margin: Length | None = Field(
         None, ge=0, description="Reach of the muons' starting area beyond the volume [m]"
     )
-    crossing: bool = Field(True, description="Keep only muons that leave through the bottom")
+    crossing: bool = Field(
+        True,
+        description="Keep only muons that leave through the bottom; by default not where there are "
+        "`side_panels`, which measure the others",
+    )
     energy_loss: bool | None = Field(
         None, description="Muons lose energy; by default not in the published task `ladle`"
     )
@@ -95,7 +103,9 @@ class Config(PortalOptions, RealismOptions):
         description="Parameters to free: panel_resolution, panel_efficiency; panel_thickness and "
         "panel_areal_density where panels have any",
     )
-    n_scans: int = Field(64, gt=0, description="Scans in an evaluation")
+    n_scans: int = Field(
+        64, gt=0, description="Scans in an evaluation; the task `ladle` needs three"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -106,9 +116,39 @@ class Config(PortalOptions, RealismOptions):
         own = dict(TASK_DEFAULTS.get(str(data.get("task")), {}))
         if data.get("momentum") is not None:  # then it is known
             own.pop("known_momentum", None)
+        if data.get("n_muons") is not None:  # instead of a time
+            own.pop("exposure", None)
         if data.get("budget_mode") == "soft":  # panels have free edges and no shares
             own.pop("removal_share", None)
         return {**own, **data}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_muon_beside_the_volume(cls, data: Any) -> Any:
+        """Side panels are there for muons that leave through the sides."""
+        if not isinstance(data, dict) or data.get("crossing") is not None:
+            return data
+        return {**data, "crossing": not data.get("side_panels")}
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> "Config":
+        """Options that would be ignored are refused."""
+        if self.n_behind and self.known_momentum != "estimated":
+            raise ValueError(
+                "`n_behind` panels measure nothing but momenta: set `known_momentum: estimated` "
+                "and `momentum` to null beside it, or leave `n_behind` out"
+            )
+        if self.technologies and self.task != "portal":
+            raise ValueError(f"`technologies` belong to the task `portal`, not to `{self.task}`")
+        needed: dict[str, str] = {}
+        if self.task != "portal":
+            needed |= dict.fromkeys(PortalOptions.model_fields, "`task: portal`")
+        if not self.n_behind:
+            needed |= dict.fromkeys(SLAB_OPTIONS, "`n_behind` panels behind the slab")
+        for name, what in needed.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` has no effect without {what}: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
@@ -134,8 +174,6 @@ class Config(PortalOptions, RealismOptions):
             )
         if self.imager is not None and self.reconstruction != "learned":
             raise ValueError("`imager` needs `reconstruction: learned`")
-        if self.technologies and self.task != "portal":
-            raise ValueError(f"`technologies` belong to the task `portal`, not to `{self.task}`")
         if self.budget_mode == "soft" and (self.panel_base_price or self.removal_share):
             raise ValueError("`panel_base_price` and `removal_share` need `budget_mode: fixed`")
         if self.removal_share * self.n_panels >= 1:
@@ -143,8 +181,19 @@ class Config(PortalOptions, RealismOptions):
                 f"`removal_share` must be less than 1/{self.n_panels}, the share of each of "
                 f"{self.n_panels} equal panels, got {self.removal_share:g}"
             )
+        if WORTHWHILE * self.panel_base_price > self.budget / self.n_panels:
+            raise ValueError(
+                f"`panel_base_price` {self.panel_base_price:g} leaves nothing for area where a "
+                f"`budget` of {self.budget:g} is shared by {self.n_panels} panels: it must be at "
+                f"most {self.budget / self.n_panels / WORTHWHILE:.3g}"
+            )
         if self.budget_mode == "soft" and (self.n_behind or self.side_panels):
             raise ValueError("`n_behind` and `side_panels` need `budget_mode: fixed`")
+        if self.task == "ladle" and self.n_scans < 3:
+            raise ValueError(
+                f"`n_scans` must be >= 3 for the task `ladle`, whose two numbers of calibration "
+                f"come from the scans, got {self.n_scans}"
+            )
         return self
 
     @property

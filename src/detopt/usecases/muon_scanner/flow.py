@@ -1,6 +1,6 @@
 """What flows through the scanner: muons, hits, estimates."""
 
-__all__ = ["Estimates", "Hits", "Muons", "Readout", "Scans"]
+__all__ = ["Estimates", "Hits", "MomentumShares", "Muons", "Readout", "Scans"]
 
 from dataclasses import dataclass
 
@@ -80,6 +80,19 @@ class Readout:
 
 
 @dataclass(frozen=True)
+class MomentumShares:
+    """What is known of the momentum of each muon: the shares of a few momenta.
+
+    Args:
+        momentum: The momenta, common to all muons or of each [GeV/c].
+        share: Probability of each for each muon; they add up to 1.
+    """
+
+    momentum: Float[Tensor, "*#batch n_momenta"]
+    share: Float[Tensor, "*batch n_momenta"]
+
+
+@dataclass(frozen=True)
 class Estimates:
     """What is reconstructed of each muon.
 
@@ -89,6 +102,9 @@ class Estimates:
         weight: Probability that both tracks exist; 0 or 1 in the hard-edged simulation.
         momentum: Momentum, taken to be known [GeV/c].
         tracks: The tracks themselves, for reconstructions that need more than their PoCA.
+        certainty: Weight of a squared angle beside that of a muon whose momentum is known, <= 1;
+            None for 1.
+        momenta: What else is known of the momenta, where they are estimated.
     """
 
     poca: ClosestApproach
@@ -96,3 +112,10 @@ class Estimates:
     weight: Float[Tensor, "n_volumes n_muons"]
     momentum: Float[Tensor, "n_volumes n_muons"]
     tracks: MuonTracks | None = None
+    certainty: Float[Tensor, "n_volumes n_muons"] | None = None
+    momenta: MomentumShares | None = None
+
+    @property
+    def angle_weight(self) -> Float[Tensor, "n_volumes n_muons"]:
+        """Weight of each squared angle, in units of the momentum, in a mean over muons."""
+        return self.weight if self.certainty is None else self.weight * self.certainty

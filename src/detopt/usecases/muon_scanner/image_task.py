@@ -48,16 +48,17 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
     r"""Logarithm of the radiation length of each voxel [ln m], from spread scattering points.
 
     Each muon is spread over the voxels by the normal distribution of its PoCA, with weights
-    separable in x, y and z. The mean of the squared scattering angle in units of the momentum,
-    less the noise of the measurement, is inverted without the logarithm of Highland's formula:
+    separable in x, y and z. The mean of the squared scattering angle in units of the momentum is
+    inverted without the logarithm of Highland's formula:
 
     .. math::
         X_0 = \Delta z \left(13.6\,\mathrm{MeV}\right)^2
             \frac{\sum_i w_i}{\sum_i w_i\, (\beta p)_i^2\, \theta_i^2 / (2 s_i)}
 
-    with the secant :math:`s_i` of the track and a weight :math:`w_i` of the muon's probability of
-    being measured times that of the voxel. A voxel without any muon answers the mean of the scan,
-    a scan without any measured muon the radiation length of water.
+    with the secant :math:`s_i` of the track. The weight :math:`w_i` is the muon's probability of
+    being measured times that of the voxel, over :math:`(1 + n_i/m)^2` for the noise :math:`n_i` of
+    its own scaled square and the mean m of all measured ones. A voxel without any muon answers the
+    mean of the scan, a scan without any measured muon the radiation length of water.
 
     Note:
         It ascribes all scattering of a muon to one point, so it is biased by what else lies on
@@ -69,9 +70,11 @@ def predicted_log_length(estimate: Estimates, grid: Grid) -> Float[Tensor, "n_vo
     unit = (beta_p / HIGHLAND_SCALE).square() / 2 / estimate.secant
     signal = poca.angle_squared * unit
     noise = poca.angle_noise * unit
-    precision = signal.mean(-1, keepdim=True).clamp_min(grid.voxel[2] / EMPTY_LENGTH)
-    excess = noise / precision + 1
-    weight = estimate.weight / (excess * excess)
+    measured = estimate.angle_weight
+    n_measured = measured.sum(-1, keepdim=True).clamp_min(NO_MUON)
+    typical = (measured * signal).sum(-1, keepdim=True) / n_measured
+    excess = noise / typical.clamp_min(grid.voxel[2] / EMPTY_LENGTH) + 1
+    weight = measured / (excess * excess)
     columns = [
         bin_probabilities(center, variance, grid.edges(axis, momentum.dtype))
         for axis, (center, variance) in enumerate(

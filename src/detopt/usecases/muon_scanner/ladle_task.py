@@ -64,12 +64,13 @@ def fill_height(
     """
     poca = estimate.poca
     sigma = poca.height_variance.sqrt()
-    low, high = _quantiles(sigma, estimate.weight, CENTRAL, window)
+    measured = estimate.angle_weight
+    low, high = _quantiles(sigma, measured, CENTRAL, window)
     sigma = torch.minimum(torch.maximum(sigma, low), high)
     weight = central_weight(poca.position, poca.position_variance, grid) / sigma.square()
-    (limit,) = _quantiles(weight, estimate.weight, CENTRAL[1:], window)
+    (limit,) = _quantiles(weight, measured, CENTRAL[1:], window)
     weight = torch.minimum(weight, limit)
-    counted = weight * estimate.weight
+    counted = weight * measured
     bottom, top = grid.low[2], grid.high[2]
     total = counted.sum(-1) + NO_MUON
     height = ((counted * poca.height).sum(-1) + NO_MUON * (bottom + top) / 2) / total

@@ -185,15 +185,24 @@ def soft_hits(muons: Muons, side: Side, smoothness: float, rng: torch.Generator)
     weighted = root_weight * (root_weight * crossing + noise)
     usable = at_least_two(root_p * root_p * CERTAIN)
     if side.efficiency.requires_grad:
-        usable = usable * likelihood_ratio(responds, _column(side.efficiency))
+        efficiency = _column(side.efficiency)
+        usable = usable * likelihood_ratio(responds, efficiency.log(), torch.log1p(-efficiency))
     return Hits(root_weight * root_weight, weighted, usable)
 
 
 def likelihood_ratio(
-    responds: Bool[Tensor, "n_panels *batch"], efficiency: Float[Tensor, "n_panels 1 1"]
+    responds: Bool[Tensor, "n_panels *batch"],
+    log_yes: Float[Tensor, "n_panels *#batch"],
+    log_no: Float[Tensor, "n_panels *#batch"],
 ) -> Float[Tensor, "*batch"]:
-    """Probability of the responses over its own value: 1, with the score as derivative."""
-    log_probability = torch.where(responds, efficiency.log(), torch.log1p(-efficiency)).sum(0)
+    """Probability of the responses over its own value: 1, with the score as derivative.
+
+    Args:
+        responds: What was drawn.
+        log_yes: Logarithm of the probability of a response, finite.
+        log_no: Logarithm of the probability of none, finite.
+    """
+    log_probability = torch.where(responds, log_yes, log_no).sum(0)
     return (log_probability - log_probability.detach()).exp()
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.errors import ConfigError
 from detopt.physics import particles
 from detopt.physics.fluxes import guan_intensity, shukla_sankrith_intensity
 from detopt.physics.muon_flux import MuonFlux
@@ -20,6 +21,7 @@ from detopt.usecases.muon_scanner.transport import Medium, propagate
 from detopt.usecases.muon_scanner.volumes import Grid, Volumes, blocks
 
 FLUXES = {"guan": guan_intensity, "shukla_sankrith": shukla_sankrith_intensity}
+LEAST_ACCEPTANCE = 1e-4  # share that crosses; of less, a scan of a thousand would not fit in memory
 N_ACCEPTANCE = 200_000  # muons for the share that crosses: 0.3 % precise
 SPARE = 1.1  # candidates drawn beyond the expected need
 
@@ -140,10 +142,22 @@ class MuonSource:
 
 @functools.cache
 def _acceptance(beam: MuonBeam, grid: Grid) -> float:
+    """Share that crosses.
+
+    Raises:
+        ConfigError: It is too small to draw muons until enough of them do.
+    """
     source = MuonSource(beam, grid)
     rng = Seed("muon acceptance").generator()
     position, slope, _ = source._candidates(N_ACCEPTANCE, rng, torch.float64)
-    return float(source._crosses(position, slope).double().mean())
+    share = float(source._crosses(position, slope).double().mean())
+    if share < LEAST_ACCEPTANCE:
+        raise ConfigError(
+            f"Of the muons that start within {beam.margin:g} m around the volume a share of "
+            f"{share:.1g} leaves through its bottom, which needs {LEAST_ACCEPTANCE:g}. Lower "
+            "`margin` or `max_zenith`, or set `crossing: false`."
+        )
+    return share
 
 
 class CatalogueSource(Source[Scans]):

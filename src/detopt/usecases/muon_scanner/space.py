@@ -11,6 +11,7 @@ from detopt.errors import ConfigError
 from detopt.pipeline import Box, Scene
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.panels import layout, unit_price
+from detopt.usecases.muon_scanner.realism.pruning import final_sizing
 from detopt.usecases.muon_scanner.realism.space import real_parameters
 from detopt.usecases.muon_scanner.realism.view import real_boxes
 from detopt.usecases.muon_scanner.technologies import start_price, technology_parameters
@@ -209,9 +210,9 @@ def even_distances(n: int, reach: float) -> list[float]:
 
 
 def view(config: Config, volumes: Volumes, design: Design) -> Scene:
-    """Panels and the first volume, as boxes."""
+    """Panels without those that are removed at last, and the first volume, as boxes."""
     design = design.detach().to(torch.float64)
-    panels = layout(design, config.n_above)
+    panels = layout(design, config.n_above, final_sizing(config))
     boxes = [
         Box((cx, cy, z), (2 * hx, 2 * hy, FLAT), f"panels {place}", 0.5)
         for place, side in (("above", panels.above), ("below", panels.below))
@@ -219,6 +220,7 @@ def view(config: Config, volumes: Volumes, design: Design) -> Scene:
             side.height.tolist(), side.center.T.tolist(), side.half_width.T.tolist(), strict=True
         )
     ]
+    boxes = [box for box in boxes if min(box.size) > 0]
     return Scene([*boxes, *real_boxes(config, volumes.grid, design), *_material_boxes(volumes)])
 
 

@@ -66,6 +66,14 @@ class Technology:
     efficiency: float
     thickness: float
 
+    def __post_init__(self) -> None:
+        coarse, fine = self.pitches
+        if not (coarse > fine > 0 and 0 < self.efficiency < 1 and self.thickness > 0):
+            raise ConfigError(
+                f"A technology needs pitches from coarse to fine, an efficiency between 0 and 1 and"
+                f" a thickness > 0, got {self}."
+            )
+
     def pitch(self, fineness: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         r"""Pitch [m] from the coarsest (fineness 0) to the finest (1), geometrically."""
         coarse, fine = self.pitches
@@ -209,7 +217,7 @@ def _prices(names: Sequence[str]) -> Float[Tensor, " n"]:
     return torch.stack([TECHNOLOGIES[name].price(middle) for name in names])
 
 
-def mean_panels(design: Design, names: Sequence[str]) -> Design:
+def mean_panels(design: Design, names: Sequence[str], *, is_dead: bool = True) -> Design:
     r"""The design with the properties that its technologies give to each panel.
 
     With the shares :math:`w_k`,
@@ -221,10 +229,11 @@ def mean_panels(design: Design, names: Sequence[str]) -> Design:
     Args:
         design: A design with `panel_fineness`, and `panel_technology` for several technologies.
         names: The technologies.
+        is_dead: Whether panels have dead material.
 
     Returns:
-        The same with `panel_resolution` [m], `panel_efficiency`, `panel_thickness` [radiation
-        lengths] and `panel_price` of a square metre.
+        The same with `panel_resolution` [m], `panel_efficiency`, `panel_price` of a square metre
+        and, with dead material, `panel_thickness` [radiation lengths].
 
     Note:
         Differentiable in shares and fineness. For shares of 0 and 1 it is one technology.
@@ -237,15 +246,15 @@ def mean_panels(design: Design, names: Sequence[str]) -> Design:
     def mean(properties: list[Tensor]) -> Tensor:
         return (shares * torch.stack(properties, dim=-1)).sum(-1)
 
-    return Design(
-        {
-            **design,
-            "panel_resolution": mean([k.resolution(fineness).square() for k in kinds]).sqrt(),
-            "panel_efficiency": mean([k.efficiency * ones for k in kinds]),
-            "panel_thickness": mean([k.thickness * ones for k in kinds]),
-            "panel_price": mean([k.price(fineness) for k in kinds]),
-        }
-    )
+    found = {
+        **design,
+        "panel_resolution": mean([k.resolution(fineness).square() for k in kinds]).sqrt(),
+        "panel_efficiency": mean([k.efficiency * ones for k in kinds]),
+        "panel_price": mean([k.price(fineness) for k in kinds]),
+    }
+    if is_dead:
+        found["panel_thickness"] = mean([k.thickness * ones for k in kinds])
+    return Design(found)
 
 
 def pure(design: Design) -> Design:
@@ -267,14 +276,17 @@ class Equip:
     Args:
         names: The technologies.
         is_pure: Whether each panel has one technology, as at last, or is a mosaic.
+        is_dead: Whether panels have dead material.
     """
 
     names: tuple[str, ...]
     is_pure: bool
+    is_dead: bool = False
 
     def __call__(self, design: Design) -> Design:
         """See `mean_panels`."""
-        return mean_panels(pure(design) if self.is_pure else design, self.names)
+        shares = pure(design) if self.is_pure else design
+        return mean_panels(shares, self.names, is_dead=self.is_dead)
 
 
 class EquippedSimulator(Simulator[Any, Any]):

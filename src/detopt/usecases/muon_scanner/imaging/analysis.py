@@ -31,7 +31,7 @@ class LearnedImageAnalysis(Analysis[Estimates, Scans, CalibrationRows]):
     def forward(self, estimate: Estimates, events: Scans) -> CalibrationRows:
         """All voxels of a scan as one row."""
         assert estimate.tracks is not None
-        logarithm = self.network(estimate.tracks, estimate.weight, self.grid)
+        logarithm = self.network(estimate.tracks, estimate.angle_weight, self.grid)
         density = scattering_density(logarithm) + AIR
         predicted = 2 * torch.tensor(HIGHLAND_SCALE / REFERENCE_MOMENTUM).log() - density.log()
         true = self.log_lengths[events.voxels].to(predicted.dtype)

@@ -118,6 +118,8 @@ def energy_after(
         energy: Total energy before [GeV], of a shape that goes with that of a path.
     """
     least = MASS + SLOWEST
+    if energy.numel() == 0:
+        return energy
     rates = loss_rates(bodies, energy)
     loss = torch.zeros_like(energy)
     for rate, along in zip(rates, path, strict=True):

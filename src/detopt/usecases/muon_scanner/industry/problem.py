@@ -31,7 +31,7 @@ from detopt.usecases.muon_scanner.industry.posterior import (
     posterior_errors,
 )
 from detopt.usecases.muon_scanner.panels import ScannerCost
-from detopt.usecases.muon_scanner.simulators import HardSimulator, SoftSimulator
+from detopt.usecases.muon_scanner.realism.detectors import ideal_panels
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
 from detopt.usecases.muon_scanner.space import baselines, design_space, view
 
@@ -65,7 +65,8 @@ def industry(config: Config) -> Pipeline:
     soft_budget = config.budget if config.budget_mode == "soft" else None
     exposure = HOUR if config.exposure is None else config.exposure
     n_muons = muons.rate * exposure
-    budget = Budget(cost, soft_budget)
+    panels = ideal_panels(config)
+    budget = Budget(cost, soft_budget, panels.n_panels)
     analysis: Analysis[Deviations, Scans, Any]
     objective: Objective[Any]
     diagnostics: Callable[[Summary], Sequence[Scatter]]
@@ -97,8 +98,7 @@ def industry(config: Config) -> Pipeline:
             diagnostics=diagnostics,
         )
 
-    reference = pipeline(HardSimulator(config.n_above), None)
-    return pipeline(SoftSimulator(config.n_above, config.smoothness), reference)
+    return pipeline(panels.soft, pipeline(panels.hard, None))
 
 
 def _check(config: Config) -> None:

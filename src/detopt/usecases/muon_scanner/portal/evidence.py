@@ -1,6 +1,6 @@
 r"""What the angle of a muon says about a dense block on its way."""
 
-__all__ = ["Spectrum", "angle_evidence", "counted_evidence"]
+__all__ = ["Spectrum", "angle_evidence", "counted_evidence", "momentum_evidence"]
 
 import math
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor
 from detopt.physics import particles
 from detopt.physics.scattering import HIGHLAND_SCALE
 from detopt.random import Seed
+from detopt.usecases.muon_scanner.flow import MomentumShares
 from detopt.usecases.muon_scanner.sources import MuonBeam
 
 N_MOMENTA = 6  # momenta that stand for the spectrum
@@ -22,6 +23,11 @@ SINGLE_SQUARED = 60.0  # squared evidence in the shell that doubles a typical va
 TOLERATED = 4.0  # noise of an angle, in geometric means of all, that is no worse than another
 ANGLE_FLOOR = 1e-8  # rad2: (0.1 mrad)^2
 EULER = 0.5772156649015329  # gamma
+THICKNESSES = (0.1, 50.0)  # radiation lengths of the cargo, the least and the largest
+USUAL_THICKNESS = 2.0  # where the search for it begins
+N_NEWTON = 10
+LEAST_SLOPE = 0.05  # of the mean logarithm of the angles in that of the thickness
+LEAST_SHARE = 1e-12  # of a momentum; keeps its logarithm finite
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,75 @@ def angle_evidence(
     relative = strength / scale
     dense = _log_density(angle_squared, harmless + threat * scale, relative)
     return (dense - _log_density(angle_squared, harmless, relative)).clamp_min(0)
+
+
+def momentum_evidence(
+    angle_squared: Float[Tensor, "*batch n"],
+    noise: Float[Tensor, "*batch n"],
+    weight: Float[Tensor, "*batch n"],
+    momenta: MomentumShares,
+    threat: float = THREAT,
+) -> Float[Tensor, "*batch n"]:
+    r"""The same evidence where something is known of the momentum of each muon.
+
+    With the shares :math:`\pi_k` of momenta of the strengths :math:`s_k`, the noise :math:`n` of
+    the squared angle, and cargo of :math:`t` radiation lengths, the density is
+
+    .. math::
+        p(\theta^2 \mid t) = \sum_k \frac{\pi_k}{2 v_k} e^{-\theta^2/2 v_k},
+        \qquad v_k = \frac{n}{2} + t\, s_k .
+
+    Harmless, :math:`t` is that of the whole scan, with which the mean of
+    :math:`\ln \theta^2` is the expected one, :math:`\sum_k \pi_k \ln 2 v_k - \gamma`. A block adds
+    `threat` to it.
+
+    Args:
+        angle_squared: Squared angles between tracks [rad2].
+        noise: What the measurement adds to them on average [rad2].
+        weight: Probability that each was measured.
+        momenta: What is known of the momenta.
+        threat: Thickness of the block in radiation lengths.
+
+    Note:
+        Differentiable in angles, noise, weights and shares, but for the kink at no evidence; the
+        thickness of the cargo by the implicit function theorem.
+    """
+    strength = scattering_strength(momenta.momentum).to(angle_squared)
+    half, squared = noise[..., None] / 2, angle_squared[..., None] / 2
+    cargo = _cargo_thickness(angle_squared, half, weight, strength, momenta.share)[..., None]
+    log_share = (momenta.share + LEAST_SHARE).log()
+
+    def log_density(variance: Tensor) -> Tensor:
+        return (log_share - variance.log() - squared / variance).logsumexp(-1)
+
+    harmless = half + cargo * strength
+    return (log_density(harmless + threat * strength) - log_density(harmless)).clamp_min(0)
+
+
+def _cargo_thickness(
+    angle_squared: Float[Tensor, "*batch n"],
+    half_noise: Float[Tensor, "*batch n 1"],
+    weight: Float[Tensor, "*batch n"],
+    strength: Float[Tensor, "*momenta k"],
+    share: Float[Tensor, "*batch n k"],
+) -> Float[Tensor, "*batch 1"]:
+    """Radiation lengths that give the mean logarithm of a scan's squared angles."""
+    part = weight / weight.sum(-1, keepdim=True).clamp_min(1e-6)
+    seen = (part * ((angle_squared + ANGLE_FLOOR).log() + EULER)).sum(-1, keepdim=True)
+    low, high = (math.log(limit) for limit in THICKNESSES)
+
+    def step(log_thickness: Tensor) -> Tensor:
+        """Newton's step towards it."""
+        variance = half_noise + log_thickness.exp()[..., None] * strength
+        mean = (part * (share * (2 * variance).log()).sum(-1)).sum(-1, keepdim=True)
+        slope = (part * (share * (1 - half_noise / variance)).sum(-1)).sum(-1, keepdim=True)
+        return (seen - mean) / slope.detach().clamp_min(LEAST_SLOPE)
+
+    found = torch.full_like(seen, math.log(USUAL_THICKNESS))
+    with torch.no_grad():
+        for _ in range(N_NEWTON):
+            found = (found + step(found).clamp(-1, 1)).clamp(low, high)
+    return (found + step(found)).clamp(low, high).exp()
 
 
 def _log_density(

@@ -11,11 +11,11 @@ from detopt.units import Length, Number
 
 PORTAL: Mapping[str, Any] = {  # defaults of the task `portal`
     "momentum": None,
+    "known_momentum": "marginalised",
     "exposure": 60.0,
     "voxel_size": 0.05,
     "material_samples": 1,
     "margin": 0.2,
-    "center": (0.6, 0.6),
     "n_above": 3,
     "n_below": 3,
     "reach": 0.5,
@@ -63,6 +63,14 @@ class PortalOptions(BaseModel):
         "false_negatives",
         description="Rate of missed blocks, or the mass that is found half the time [kg]",
     )
+
+    @model_validator(mode="after")
+    def _different(self) -> "PortalOptions":
+        if len(set(self.hidden)) < len(self.hidden):
+            raise ValueError(
+                f"`hidden` must hold different materials, got {', '.join(self.hidden)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _weighted(self) -> "PortalOptions":

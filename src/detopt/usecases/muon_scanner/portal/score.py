@@ -7,6 +7,7 @@ __all__ = [
     "PortalRows",
     "excess_score",
     "excesses",
+    "known",
     "largest",
     "largest_near",
     "measured",
@@ -23,11 +24,12 @@ from torch import Tensor
 
 from detopt.pipeline import Analysis, Summary
 from detopt.reconstruction import bin_probabilities, separable_sums
-from detopt.usecases.muon_scanner.flow import Estimates
+from detopt.usecases.muon_scanner.flow import Estimates, MomentumShares
 from detopt.usecases.muon_scanner.portal.evidence import (
     Spectrum,
     angle_evidence,
     counted_evidence,
+    momentum_evidence,
 )
 from detopt.usecases.muon_scanner.portal.source import CargoScans
 from detopt.usecases.muon_scanner.volumes import Grid
@@ -76,7 +78,8 @@ class Excess:
 def excesses(estimate: Estimates, grid: Grid, spectrum: Spectrum) -> Excess:
     r"""How far the evidence at each place stands out of its surroundings.
 
-    The evidence :math:`f_i` of each muon, see `angle_evidence` and `counted_evidence`, is spread
+    The evidence :math:`f_i` of each muon, see `angle_evidence`, `momentum_evidence` where momenta
+    are known or estimated, and `counted_evidence`, is spread
     over cells by the normal distribution of its scattering point. With its sum :math:`a` in a cube
     of 2 cells, the sum :math:`A` in the shell around it up to 8 cells, the sum :math:`Q` of
     :math:`f_i^2` in the shell and the ratio :math:`r` of their volumes, the excess in standard
@@ -90,13 +93,17 @@ def excesses(estimate: Estimates, grid: Grid, spectrum: Spectrum) -> Excess:
     Args:
         estimate: Scattering points and the probabilities of their measurement.
         grid: Extent of the cargo; the cells are cubes of about 0.1 m.
-        spectrum: Of the muons.
+        spectrum: Of the muons whose momenta nothing is known of.
 
     Note:
         Goods larger than the shell leave no excess but at their edges. Differentiable.
     """
     poca = estimate.poca
-    evidence = angle_evidence(poca.angle_squared, poca.angle_noise, estimate.weight, spectrum)
+    angles = poca.angle_squared, poca.angle_noise, estimate.weight
+    if estimate.momenta is None:
+        evidence = angle_evidence(*angles, spectrum)
+    else:
+        evidence = momentum_evidence(*angles, estimate.momenta)
     places = zip(
         (*poca.position, poca.height), (*poca.position_variance, poca.height_variance), strict=True
     )
@@ -204,13 +211,25 @@ def measured(estimate: Estimates) -> Estimates:
             return values.gather(-1, index)
         return values.gather(-1, index.expand(len(values), *index.shape))
 
-    poca = estimate.poca
+    poca, momenta = estimate.poca, estimate.momenta
     fields = {one.name: pick(getattr(poca, one.name)) for one in dataclasses.fields(poca)}
+    if momenta is not None:
+        share = pick(momenta.share.movedim(-1, 0)).movedim(0, -1)
+        momenta = dataclasses.replace(momenta, share=share)
     return Estimates(
         poca=dataclasses.replace(poca, **fields),
         secant=pick(estimate.secant),
         weight=pick(estimate.weight),
         momentum=pick(estimate.momentum),
+        momenta=momenta,
+    )
+
+
+def known(estimate: Estimates) -> Estimates:
+    """The estimates with momenta that are known for certain."""
+    momentum = estimate.momentum[..., None]
+    return dataclasses.replace(
+        estimate, momenta=MomentumShares(momentum, torch.ones_like(momentum))
     )
 
 
@@ -220,18 +239,21 @@ class PortalAnalysis(Analysis[Estimates, CargoScans, PortalRows]):
     Args:
         grid: Extent of the cargo.
         spectrum: Of the muons.
+        is_known: Whether the momentum of each muon is known.
     """
 
-    def __init__(self, grid: Grid, spectrum: Spectrum) -> None:
+    def __init__(self, grid: Grid, spectrum: Spectrum, *, is_known: bool = False) -> None:
         super().__init__()
         self.grid = grid
         self.spectrum = spectrum
+        self.is_known = is_known
 
     def forward(self, estimate: Estimates, events: CargoScans) -> PortalRows:
         """One row a scan."""
         assert events.kind is not None
         assert events.place is not None
-        excess = excesses(measured(estimate), self.grid, self.spectrum)
+        seen = measured(estimate)
+        excess = excesses(known(seen) if self.is_known else seen, self.grid, self.spectrum)
         return PortalRows(
             largest(excess).double(),
             events.kind,

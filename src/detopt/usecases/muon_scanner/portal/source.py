@@ -1,7 +1,17 @@
 """Cargo at the border: containers with goods, half of them with something hidden."""
 
-__all__ = ["GOODS", "SIZES", "CargoScans", "CargoSource", "hide", "spread_sizes"]
+__all__ = [
+    "GOODS",
+    "SIZES",
+    "CargoScans",
+    "CargoSource",
+    "block_masses",
+    "block_sizes",
+    "hide",
+    "spread_sizes",
+]
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +26,9 @@ from detopt.usecases.muon_scanner.sources import MuonSource
 from detopt.usecases.muon_scanner.transport import Medium, propagate
 from detopt.usecases.muon_scanner.volumes import Grid, Substance, container, loose, substance
 
-SIZES = ((2, 2, 1), (2, 2, 2), (2, 3, 2), (3, 3, 2), (3, 3, 3), (4, 3, 3), (4, 4, 4))  # voxels
+UNIT = 0.05  # m; of the sizes
+SIZES = ((2, 2, 1), (2, 2, 2), (2, 3, 2), (3, 3, 2), (3, 3, 3), (4, 3, 3), (4, 4, 4))  # units
+COARSEST = 2.0  # voxels, in units: else all blocks are alike
 CLEAN = -1  # kind of a scan without anything hidden
 GOODS: Mapping[str, tuple[Substance, ...] | None] = {  # None for all that `container` knows
     "light": (loose("cellulose", 0.5), loose("water", 0.6), loose("Al", 0.2), loose("steel", 0.15)),
@@ -94,7 +106,13 @@ class CargoSource(Source[CargoScans]):
         goods: str = "any",
     ) -> None:
         super().__init__()
-        largest = max(max(size) for size in SIZES)
+        if max(medium.grid.voxel) > COARSEST * UNIT + 1e-9:
+            raise ConfigError(
+                f"Blocks of {UNIT * 100:g} to {UNIT * 400:g} cm are hidden: `voxel_size` must be "
+                f"at most {COARSEST * UNIT:g} m, got {max(medium.grid.voxel):g} m."
+            )
+        self.sizes = block_sizes(medium.grid)
+        largest = int(self.sizes.max())
         if min(medium.grid.shape) < largest + 2:
             raise ConfigError(
                 f"A block of {largest} voxels does not fit into {medium.grid.shape}. Make "
@@ -118,7 +136,7 @@ class CargoSource(Source[CargoScans]):
         )
         n_goods = len(self.medium.materials) - len(self.hidden)
         material = torch.where(kind == CLEAN, CLEAN, kind + n_goods)
-        voxels, middle = hide(goods.voxels, material, torch.tensor(SIZES)[chosen], rng)
+        voxels, middle = hide(goods.voxels, material, self.sizes[chosen], rng)
         grid = self.medium.grid
         place = (torch.tensor(grid.low)[:, None] + torch.tensor(grid.voxel)[:, None] * middle).to(
             dtype
@@ -142,9 +160,15 @@ def spread_sizes(n_scans: int, rng: torch.Generator) -> Int[Tensor, " n_scans"]:
     return torch.cat(decks)[torch.arange(n_scans) // 2 % max(1, n_hidden)]
 
 
+def block_sizes(grid: Grid) -> Int[Tensor, "n_sizes 3"]:
+    """The blocks of `SIZES` in voxels of a grid, as close as whole voxels come."""
+    length = UNIT * torch.tensor(SIZES, dtype=torch.float64)
+    voxels = length / torch.tensor(grid.voxel, dtype=torch.float64)
+    return (voxels + 0.5 - 1e-9).floor().clamp_min(1).long()
+
+
 def block_masses(grid: Grid, hidden: Sequence[str]) -> Float[Tensor, "n_materials n_sizes"]:
-    """Mass of each material in each of `SIZES` [kg] (float64)."""
-    x, y, z = grid.voxel
-    volumes = torch.tensor([a * b * c for a, b, c in SIZES], dtype=torch.float64) * (x * y * z)
+    """Mass of each material in each block of `block_sizes` [kg] (float64)."""
+    volumes = block_sizes(grid).double().prod(1) * math.prod(grid.voxel)
     densities = torch.tensor([substance(name).density for name in hidden], dtype=torch.float64)
     return KILOGRAMS * densities[:, None] * volumes

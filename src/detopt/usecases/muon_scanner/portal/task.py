@@ -25,6 +25,7 @@ from detopt.usecases.muon_scanner.portal.source import GOODS, CargoSource
 from detopt.usecases.muon_scanner.portal.verdict import PortalGoal, PortalJudge, PredictedPortal
 from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
 from detopt.usecases.muon_scanner.realism.pruning import final_sizing
+from detopt.usecases.muon_scanner.realism.view import real_boxes
 from detopt.usecases.muon_scanner.sources import MuonBeam, MuonSource
 from detopt.usecases.muon_scanner.space import (
     VANISHING_SHARE,
@@ -44,6 +45,7 @@ from detopt.usecases.muon_scanner.volumes import Grid, Volumes, container
 CHUNK_MUONS = 48_000  # muons simulated at once: few chunks, whose graphs are kept
 CENTERS = ("panel_x", "panel_y")  # frozen by default: goods and blocks lie anywhere
 SWITCH = 0.01  # > 0 makes panels scatter
+DECIDED = ("panel_thickness", "resolution", "efficiency", "volume", "block", "filling")
 FLAT = 0.01  # m; thickness at which panels are drawn
 REMOVED = 0.1  # money of a panel that goes, in the least shares of one that stays
 LEAST_MONEY = 10 * VANISHING_SHARE  # of such a panel, beside 1 for the others
@@ -55,8 +57,7 @@ def portal(config: Config) -> Pipeline:
     Raises:
         ConfigError: The cargo is unusable, or no technology is given.
     """
-    if not config.technologies:
-        raise ConfigError("The task `portal` needs at least one of `technologies`, got none.")
+    _check(config)
     volumes = _example(config)
     grid = volumes.grid
     config = _spread(config, grid)
@@ -76,10 +77,11 @@ def portal(config: Config) -> Pipeline:
     )
     soft, hard = detectors(_matter(config), volumes, medium, muons)
     source = CargoSource(medium, config.hidden, config.n_items, muons, n_muons, config.goods)
-    analysis = PortalAnalysis(grid, Spectrum.of(beam))
+    is_known = config.known_momentum is True
+    analysis = PortalAnalysis(grid, Spectrum.of(beam), is_known=is_known)
 
     def pipeline(used: Detector, is_pure: bool, reference: Pipeline | None) -> Pipeline:
-        equip = Equip(config.technologies, is_pure)
+        equip = Equip(config.technologies, is_pure, config.dead_material)
         cost = EquippedCost(ScannerCost(config.n_above), equip)
         budget = Budget(
             cost, config.budget if config.budget_mode == "soft" else None, used.n_panels
@@ -168,7 +170,7 @@ def _two_a_side(config: Config, even: Design, grid: Grid) -> Design:
 
 def portal_view(config: Config, volumes: Volumes, design: Design) -> Scene:
     """Panels by their technology, without those that are removed, and the container."""
-    equip = Equip(config.technologies, is_pure=True)
+    equip = Equip(config.technologies, is_pure=True, is_dead=config.dead_material)
     whole = design.detach().to(torch.float64)
     panels = layout(equip(whole), config.n_above, final_sizing(config))
     kinds = [0] * config.n_panels
@@ -184,9 +186,23 @@ def portal_view(config: Config, volumes: Volumes, design: Design) -> Scene:
     ]
     boxes = [box for box in boxes if min(box.size) > 0]
     grid = volumes.grid
+    boxes += real_boxes(config, grid, equip(whole))
     x, y, z = ((a + b) / 2 for a, b in zip(grid.low, grid.high, strict=True))
     dx, dy, dz = (b - a for a, b in zip(grid.low, grid.high, strict=True))
     return Scene([*boxes, Box((x, y, z), (dx, dy, dz), "cargo", 0.12)])
+
+
+def _check(config: Config) -> None:
+    """Refuse what the technologies and the cargo decide, rather than leave it out silently."""
+    if not config.technologies:
+        raise ConfigError("The task `portal` needs at least one of `technologies`, got none.")
+    fields = Config.model_fields
+    given = [name for name in DECIDED if getattr(config, name) != fields[name].default]
+    if given:
+        raise ConfigError(
+            f"In the task `portal` the technologies decide about the panels and `hidden` and "
+            f"`goods` about the cargo: leave {', '.join(f'`{name}`' for name in given)} out."
+        )
 
 
 def _example(config: Config) -> Volumes:
@@ -212,22 +228,21 @@ def _matter(config: Config) -> Config:
     """What the detector is told: with dead material it is one of real panels."""
     if not config.dead_material:
         return config
-    update: dict[str, Any] = {"panel_thickness": SWITCH}  # the technologies give the thickness
-    if config.momentum is None and config.known_momentum is True:
-        update["known_momentum"] = "marginalised"
-    return config.model_copy(update=update)
+    return config.model_copy(update={"panel_thickness": SWITCH})  # the technologies give it
 
 
 def _spread(config: Config, grid: Grid) -> Config:
-    """The search starts from evenly spread panels, where no heights are given."""
+    """The search starts from evenly spread and centered panels, where no places are given."""
     bottom, top = grid.low[2], grid.high[2]
     above = [top + d for d in reversed(even_distances(config.n_above, config.reach))]
     below = [bottom - d for d in even_distances(config.n_below, config.reach)]
-    heights = {
+    places: dict[str, Any] = {
         "upper_z": config.upper_z or tuple(above),
         "lower_z": config.lower_z or tuple(below),
     }
-    return config.model_copy(update=heights)
+    if "center" not in config.model_fields_set:
+        places["center"] = (config.cargo_edge / 2, config.cargo_edge / 2)
+    return config.model_copy(update=places)
 
 
 def _beam(config: Config, grid: Grid) -> MuonBeam:

@@ -234,14 +234,18 @@ def _outcome(
     metrics: dict[str, Tensor],
 ) -> Outcome:
     zero = found.new_zeros(())
-    missed, masses = zero, zero
+    missed, masses, total = zero, zero, 0.0
     for index, (name, weight) in enumerate(zip(goal.materials, goal.weights, strict=True)):
         mine: Bool[Tensor, " n"] = summary.kind == index
-        rate = 1 - found[mine].mean() if bool(mine.any()) else zero + 1
-        half = half_mass(summary.mass[mine], found[mine]) if bool(mine.any()) else zero
+        if not bool(mine.any()):  # in a resample of few scans
+            continue
+        rate = 1 - found[mine].mean()
+        half = half_mass(summary.mass[mine], found[mine])
         metrics |= {f"missed {name}": rate, f"w50 {name} [kg]": half}
-        missed, masses = missed + weight * rate, masses + weight * half
-    return budget.outcome(masses if goal.goal == "w50" else missed, design, metrics)
+        missed, masses, total = missed + weight * rate, masses + weight * half, total + weight
+    if total == 0:  # nothing that counts was hidden
+        missed, masses, total = zero + 1, zero + math.inf, 1.0
+    return budget.outcome((masses if goal.goal == "w50" else missed) / total, design, metrics)
 
 
 def _cross_fitted(harmless: Float[Tensor, " n"], goal: PortalGoal) -> Float[Tensor, ""]:

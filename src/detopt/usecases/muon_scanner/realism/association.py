@@ -82,7 +82,7 @@ def associated(
 
     Returns:
         The hits with less weight; `usable` is multiplied by the probability that three panels
-        have hits on one line, or both where there are two.
+        have hits on one line, or both where there are two. Panels without area do not count.
 
     Note:
         Differentiable. Kinks count as independent errors of the hits.
@@ -94,7 +94,7 @@ def associated(
     confirmed = torch.zeros_like(share[0, 0])
 
     several = every.there[1:].any(0).any(0)
-    enough = every.there.any(0).sum(0) >= min(len(tracker.planes), 3)
+    enough = every.there.any(0).sum(0) >= min(int(_built(tracker.planes).sum()), 3)
     for number, chosen in ((1, enough & ~several), (len(share), enough & several)):
         index = chosen.nonzero().squeeze(1)
         if len(index) > 0:
@@ -121,10 +121,11 @@ def _candidates(
     resolution = planes.resolution.reshape(-1, 1, 1)
     response = (hits.root_weight * resolution).square()
     there = response > LEAST_RESPONSE
-    root = torch.where(there, displaced(hits, planes, tracker.variance).root_weight, 1.0)
+    crossing = cross(planes, torch.zeros_like(slope), slope, tracker.reference)
+    weaker = displaced(hits, planes, crossing, tracker.variance)
+    root = torch.where(there, weaker.root_weight, 1.0)
     local = torch.where(there, hits.scaled / torch.where(there, hits.root_weight, 1.0), 0.0)
     error = root.pow(-2)
-    crossing = cross(planes, torch.zeros_like(slope), slope, tracker.reference)
     kinks = kink_shifts(hits, planes, crossing, slope, momentum, tracker.backwards)
     if kinks is not None:
         error = error + kinks.square().sum(1)
@@ -154,7 +155,9 @@ def _judged(hits: _Candidates, planes: Planes) -> _Found:
     away = (hits.local[:, :, :, None] - at[:, None]).square().sum(0)
     density = -away / (2 * spread) - (2 * math.pi * spread).log()
     density = density.masked_fill(~hits.there[:, :, None], -torch.inf)
-    noise = -(4 * planes.half_width.prod(0)).log().reshape(1, -1, 1, 1)
+    built = _built(planes)
+    area = torch.where(built, 4 * planes.half_width.prod(0), 1.0)  # no hit to judge without one
+    noise = -area.log().reshape(1, -1, 1, 1)
     mixture = torch.cat([density, noise.expand_as(density[:1])]).log_softmax(0)
 
     own = _membership(first, second, n_hits).to(density.dtype)
@@ -168,7 +171,7 @@ def _judged(hits: _Candidates, planes: Planes) -> _Found:
 
     holds = own + mixture[:-1].exp() * judges
     on_line = (holds * hits.response[:, :, None]).sum(0)
-    confirmed = _at_least(min(n_panels, 3), on_line)
+    confirmed = _at_least(min(int(built.sum()), 3), on_line)
     return _Found((holds * weight).sum(2), (confirmed * weight).sum(0))
 
 
@@ -189,6 +192,11 @@ def _predictions(
     variance = hits.variance.flatten(0, 1)
     error = variance[first] * (1 - way).square() + variance[second] * way.square()
     return start[:2] + step[:2] * way, error
+
+
+def _built(planes: Planes) -> Bool[Tensor, " panels"]:
+    """Which panels have an area; a panel that was removed has none."""
+    return (planes.half_width > 0).all(0)
 
 
 def _membership(first: Tensor, second: Tensor, n_hits: int) -> Float[Tensor, "hits pairs"]:

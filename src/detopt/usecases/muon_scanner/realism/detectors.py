@@ -1,6 +1,6 @@
 """Which simulation and reconstruction a configuration asks for: ideal panels, or real ones."""
 
-__all__ = ["Detector", "detectors"]
+__all__ = ["Detector", "IdealPanels", "detectors", "ideal_panels"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,6 +43,31 @@ class Detector:
     n_panels: Callable[[Design], Float[Tensor, ""]] | None
 
 
+@dataclass(frozen=True)
+class IdealPanels:
+    """Simulations of ideal panels.
+
+    Args:
+        soft: With soft edges.
+        hard: With sharp edges, without panels that are removed.
+        n_panels: Counts the panels of a design that are built, or None where all are.
+    """
+
+    soft: SoftSimulator
+    hard: HardSimulator
+    n_panels: Callable[[Design], Float[Tensor, ""]] | None
+
+
+def ideal_panels(config: Config) -> IdealPanels:
+    """Ideal panels as large as their shares of the budget allow."""
+    final = final_sizing(config)
+    return IdealPanels(
+        SoftSimulator(config.n_above, config.smoothness, replace(final, is_final=False)),
+        HardSimulator(config.n_above, final),
+        _count(config),
+    )
+
+
 def detectors(
     config: Config, volumes: Volumes, medium: Medium, muons: MuonSource
 ) -> tuple[Detector, Detector]:
@@ -56,21 +81,20 @@ def detectors(
     """
     grid = volumes.grid
     reference = (grid.low[2] + grid.high[2]) / 2
-    final = final_sizing(config)
-    relaxed = replace(final, is_final=False)
-    may_remove = config.panel_base_price > 0 or config.removal_share > 0
-    count = _Count(final) if may_remove else None
     known = config.known_momentum is True
     prior = None if known else momentum_prior(muons, medium, volumes.voxels)
     if not config.is_realistic:
         track = TrackReconstruction(reference, None if prior is None else prior.momentum)
-        return (
-            Detector(SoftSimulator(config.n_above, config.smoothness, relaxed), track, None, count),
-            Detector(HardSimulator(config.n_above, final), track, None, count),
+        panels = ideal_panels(config)
+        soft, hard = (
+            Detector(simulator, track, None, panels.n_panels)
+            for simulator in (panels.soft, panels.hard)
         )
+        return soft, hard
+    final = final_sizing(config)
     soft, hard = (
-        _real(config, Instrument(config, grid, sizing), reference, prior, count)
-        for sizing in (relaxed, final)
+        _real(config, Instrument(config, grid, sizing), reference, prior)
+        for sizing in (replace(final, is_final=False), final)
     )
     return soft, hard
 
@@ -80,17 +104,27 @@ def _real(
     instrument: Instrument,
     reference: float,
     prior: MomentumPrior | None,
-    count: "_Count | None",
 ) -> Detector:
+    faces = (instrument.grid.low[2], instrument.grid.high[2])
     response = Response(
-        None if instrument.sizing.is_final else config.smoothness, config.noise_density
+        None if instrument.sizing.is_final else config.smoothness,
+        config.noise_density,
+        faces if config.tilted else None,
     )
     reconstruction = RealReconstruction(
         instrument, reference, config.known_momentum, prior, config.misalignment**2
     )
     return Detector(
-        RealSimulator(instrument, response), reconstruction, real_nuisances(config), count
+        RealSimulator(instrument, response),
+        reconstruction,
+        real_nuisances(config),
+        _count(config),
     )
+
+
+def _count(config: Config) -> "_Count | None":
+    may_remove = config.panel_base_price > 0 or config.removal_share > 0
+    return _Count(final_sizing(config)) if may_remove else None
 
 
 class _Count:

@@ -1,6 +1,6 @@
 """Options of what a real scanner adds to ideal panels; all of it is off by default."""
 
-__all__ = ["RealismOptions", "SideFace"]
+__all__ = ["WORTHWHILE", "RealismOptions", "SideFace"]
 
 from typing import Annotated, Literal
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detopt.units import Angle, Length, Number
 
+WORTHWHILE = 1.2  # base prices: a panel of less than a fifth of one in area is not built
 SideFace = Literal["-x", "+x", "-y", "+y"]
 
 

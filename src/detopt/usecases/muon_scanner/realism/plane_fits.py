@@ -38,21 +38,21 @@ def fit_plane_hits(
         hits: Hits of one side.
         tracker: Its panels.
         momentum: Momentum that sets the width of the kinks [GeV/c].
-        slope: Slopes that set the errors of tilted panels in the first of two fits; vertical by
-            default, which upright panels forbid. The second takes those of the first.
+        slope: Slopes that set the errors of tilted or misplaced panels in the first of two fits;
+            vertical by default, which upright panels forbid. The second takes those of the first.
 
     Note:
         Panels that are not horizontal give errors that differ in x and y: the fit uses the full
         covariance, and `LineFit` reports the mean of both. Differentiable.
     """
-    planes, reference = tracker.planes, tracker.reference
-    hits = displaced(hits, planes, tracker.variance)
+    planes, reference, variance = tracker.planes, tracker.reference, tracker.variance
     start = torch.zeros_like(hits.scaled[:, 0, 0]) if slope is None else slope
     crossing = cross(planes, torch.zeros_like(start), start, reference)
-    fit = _fit(hits, planes, reference, crossing, None)
-    if planes.is_flat and planes.thickness is None:
+    fit = _fit(displaced(hits, planes, crossing, variance), planes, reference, crossing, None)
+    if planes.is_flat and planes.thickness is None and variance == 0:
         return fit
     crossing = cross(planes, fit.position, fit.slope, reference)
+    hits = displaced(hits, planes, crossing, variance)
     kinks = kink_shifts(hits, planes, crossing, fit.slope, momentum, tracker.backwards)
     return _fit(hits, planes, reference, crossing, kinks)
 

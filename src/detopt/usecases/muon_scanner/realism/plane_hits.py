@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from detopt.usecases.muon_scanner.flow import Muons
 from detopt.usecases.muon_scanner.panels import CERTAIN, at_least_two, likelihood_ratio
@@ -18,6 +19,8 @@ from detopt.usecases.muon_scanner.realism.kinks import (
 )
 from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes, cross
 
+SOFT_FACE = 0.02  # m; depth over which panels fade out past a face of the volume
+
 
 @dataclass(frozen=True)
 class Response:
@@ -26,10 +29,13 @@ class Response:
     Args:
         smoothness: Full width of the panels' edges [m], or None for sharp ones.
         noise_density: Mean number of noise hits per m2 of panel beside a muon.
+        faces: Heights of the volume's lower and upper face, which tilted panels may reach past
+            [m]; None where they cannot.
     """
 
     smoothness: float | None
     noise_density: float = 0.0
+    faces: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ def plane_hits(
       measures :math:`u - o_u + t_u h + \omega_n v` and :math:`v - o_v + t_v h - \omega_n u`,
       :math:`h = o_n + \omega_u v - \omega_v u`, with the line's slopes t to the normal;
     - it responds with the efficiency whose log odds are shifted;
+    - a tilted one ends at the height of its face of the volume, past which the line may have been
+      scattered: a crossing there counts as one beside the panel, with soft edges less and less
+      over 2 cm;
     - a noise hit lies anywhere on the panel with the probability :math:`1 - e^{-\nu A}` for an
       area A, as a second candidate that nothing tells from the first.
 
@@ -94,6 +103,9 @@ def plane_hits(
     noise = torch.randn(shape, generator=rng, dtype=muons.position.dtype)
     lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
 
+    if response.faces is not None:
+        outside = _outside(crossing, planes, response, backwards=backwards)
+        alive = outside if alive is None else outside * alive
     gate = _gate(crossing.local, planes, response, crossing, alive)
     soft = response.smoothness is not None
     passage = pass_panels(planes, crossing, gate, muons, backwards=backwards, soft=soft)
@@ -102,8 +114,7 @@ def plane_hits(
     if planes.offset is not None or planes.rotation is not None:
         recorded = local + _misalignment(planes, local, crossing.local_slope)
 
-    efficiency = _efficiency(planes, lottery)
-    responds = lottery < efficiency.detach()
+    responds = lottery < _efficiency(planes).detach()
     moved = gate if local is crossing.local else _gate(local, planes, response, crossing, alive)
     root_p = moved * responds
     if passage.alive is not None:
@@ -111,8 +122,9 @@ def plane_hits(
     root_weight = root_p / _column(planes.resolution)
     scaled = (root_weight * recorded + noise) * (root_p > 0)
     likelihood: Tensor | float = 1.0
-    if efficiency.requires_grad:
-        likelihood = likelihood_ratio(responds, efficiency)
+    log_odds = _log_odds(planes)
+    if log_odds.requires_grad:
+        likelihood = likelihood_ratio(responds, logsigmoid(log_odds), logsigmoid(-log_odds))
     root, candidates = root_weight[None], scaled[:, None]
     if response.noise_density > 0:
         false_hits = _noise(planes, noise, response.noise_density, rng)
@@ -170,6 +182,21 @@ def _inside(
     return step_u * step_v
 
 
+def _outside(
+    crossing: Crossing, planes: Planes, response: Response, *, backwards: bool
+) -> Float[Tensor, "n *batch"]:
+    """1 where lines cross panels beyond their face of the volume, else 0; the root of that."""
+    assert response.faces is not None
+    low, high = response.faces
+    depth = high - crossing.height if backwards else crossing.height - low
+    if planes.is_upright is not None:
+        depth = depth.masked_fill(_column(planes.is_upright), 0.0)
+    if response.smoothness is None:
+        return (depth <= 0).to(depth.dtype)
+    t = (1 - depth / min(response.smoothness, SOFT_FACE)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
 def _in_plane(
     crossing: Crossing, shift: Float[Tensor, "2 n *batch"]
 ) -> Float[Tensor, "2 n *batch"]:
@@ -183,10 +210,11 @@ def _misalignment(
     planes: Planes, local: Float[Tensor, "2 n *batch"], slope: Float[Tensor, "2 #n *#batch"]
 ) -> Float[Tensor, "2 n *batch"]:
     """What the unknown place of the panels adds to the recorded coordinates."""
-    nothing = torch.zeros(3, 1, 1, 1, dtype=local.dtype)
-    offset, rotation = (
-        nothing if value is None else value.movedim(0, -1).movedim(1, 0).unsqueeze(-1)
-        for value in (planes.offset, planes.rotation)
+    nothing = torch.zeros(1, 3, dtype=local.dtype)
+    found = (nothing if value is None else value for value in (planes.offset, planes.rotation))
+    offset, rotation = (  # axis, panel, volume, muon
+        value.reshape(-1, *value.shape[-2:]).movedim((2, 1, 0), (0, 1, 2)).unsqueeze(-1)
+        for value in found
     )
     u, v = local
     above = offset[2] + rotation[0] * v - rotation[1] * u
@@ -195,37 +223,46 @@ def _misalignment(
     return torch.stack([du, dv])
 
 
-def _efficiency(planes: Planes, like: Tensor) -> Float[Tensor, "n #n_volumes #n_muons"]:
-    efficiency = planes.efficiency
+def _efficiency(planes: Planes) -> Float[Tensor, "n #n_volumes 1"]:
     if planes.log_odds_shift is None:
-        return efficiency.reshape(-1, *(1,) * (like.ndim - 1))
-    return (efficiency.logit() + planes.log_odds_shift).sigmoid().T.unsqueeze(-1)
+        return _column(planes.efficiency)
+    return _log_odds(planes).sigmoid()
+
+
+def _log_odds(planes: Planes) -> Float[Tensor, "n #n_volumes 1"]:
+    """Logarithm of the odds of a hit, which is finite where one is certain."""
+    log_odds = planes.efficiency.logit()
+    if planes.log_odds_shift is not None:
+        log_odds = log_odds + planes.log_odds_shift
+    rows: Tensor = torch.atleast_2d(log_odds)  # one for each volume, or one for all
+    return rows.T.unsqueeze(-1)
 
 
 @dataclass(frozen=True)
 class _FalseHits:
-    """Noise: which panels have a hit, where, and the chance of one."""
+    """Noise: which panels have a hit, where, and the mean number of hits in each."""
 
     present: Bool[Tensor, "n *batch"]
     at: Float[Tensor, "2 n *batch"]
-    chance: Float[Tensor, "n #b #b"]
+    mean: Float[Tensor, "n 1 1"]
 
     def likelihood(self) -> Tensor | float:
-        """How the likelihood of what is present depends on the chance."""
-        if not self.chance.requires_grad:
+        """How the likelihood of what is present depends on the mean number."""
+        if not self.mean.requires_grad:
             return 1.0
-        return likelihood_ratio(self.present, self.chance)
+        mean = self.mean.clamp_min(torch.finfo(self.mean.dtype).tiny)
+        return likelihood_ratio(self.present, (-torch.expm1(-mean)).log(), -mean)
 
 
 def _noise(
     planes: Planes, like: Float[Tensor, "2 n *batch"], density: float, rng: torch.Generator
 ) -> _FalseHits:
     shape, dtype = like.shape, like.dtype
-    area = 4 * planes.half_width.prod(0)
-    chance = _column(-torch.expm1(-density * area)).clamp_min(torch.finfo(dtype).tiny)
-    present = torch.rand(shape[1:], generator=rng, dtype=dtype) < chance.detach()
+    mean = _column(density * 4 * planes.half_width.prod(0))
+    chance = -torch.expm1(-mean.detach())
+    present = torch.rand(shape[1:], generator=rng, dtype=dtype) < chance
     at = 2 * torch.rand(shape, generator=rng, dtype=dtype) - 1
-    return _FalseHits(present, at * _column(planes.half_width), chance)
+    return _FalseHits(present, at * _column(planes.half_width), mean)
 
 
 def _with_noise(

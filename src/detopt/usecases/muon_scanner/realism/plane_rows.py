@@ -26,7 +26,7 @@ class Tracker:
         planes: The panels, where they are believed to be.
         reference: Height near the volume, at which tracks are given [m].
         backwards: Panels above the volume.
-        variance: Known variance of misalignment, added to that of each coordinate [m2].
+        variance: Known variance of the panels' offsets along each axis [m2].
     """
 
     planes: Planes
@@ -50,17 +50,22 @@ class Rows:
     kinks: Float[Tensor, "*batch rows kinks"] | None = None
 
 
-def displaced(hits: PlaneHits, planes: Planes, variance: float) -> PlaneHits:
-    """Hits with the variance of misalignment added to that of each coordinate.
+def displaced(hits: PlaneHits, planes: Planes, crossing: Crossing, variance: float) -> PlaneHits:
+    r"""Hits with the variance of misalignment added to that of each coordinate.
+
+    With the slope t to the normal of the panel, an offset of the variance V along each axis moves a
+    coordinate by :math:`V (1 + t^2)`; u and v get the mean of both.
 
     Args:
         hits: Hits of one side.
         planes: Its panels.
-        variance: Known variance of the panels' offsets along each axis [m2].
+        crossing: Where the lines cross them.
+        variance: Known variance V of the panels' offsets along each axis [m2].
     """
     if variance == 0:
         return hits
-    factor = (1 + variance / planes.resolution.square()).rsqrt().reshape(-1, 1, 1)
+    added = variance * (1 + crossing.local_slope.square().mean(0))
+    factor = (1 + added / planes.resolution.reshape(-1, 1, 1).square()).rsqrt()
     return replace(hits, root_weight=hits.root_weight * factor, scaled=hits.scaled * factor)
 
 

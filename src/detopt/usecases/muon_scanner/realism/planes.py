@@ -27,9 +27,9 @@ class Planes:
         efficiency: Probability of a hit inside the panel.
         thickness: Thickness in radiation lengths, or None for panels that do not scatter.
         areal_density: Areal density [g/cm2], or None for panels without loss of energy.
-        offset: Unknown displacement along u, v and the normal, for each volume [m].
-        rotation: Unknown rotation about the same axes, for each volume [rad].
-        log_odds_shift: Unknown shift of the log odds of the efficiency, for each volume.
+        offset: Unknown displacement along u, v and the normal, for each volume or all [m].
+        rotation: Unknown rotation about the same axes, idem [rad].
+        log_odds_shift: Unknown shift of the log odds of the efficiency, idem.
         is_flat: All panels are horizontal, u along x and v along y.
         is_upright: Which panels stand beside the volume and see only what leaves it.
     """
@@ -41,9 +41,9 @@ class Planes:
     efficiency: Float[Tensor, " n"]
     thickness: Float[Tensor, " n"] | None = None
     areal_density: Float[Tensor, " n"] | None = None
-    offset: Float[Tensor, "n_volumes n 3"] | None = None
-    rotation: Float[Tensor, "n_volumes n 3"] | None = None
-    log_odds_shift: Float[Tensor, "n_volumes n"] | None = None
+    offset: Float[Tensor, "*n_volumes n 3"] | None = None
+    rotation: Float[Tensor, "*n_volumes n 3"] | None = None
+    log_odds_shift: Float[Tensor, "*n_volumes n"] | None = None
     is_flat: bool = True
     is_upright: Bool[Tensor, " n"] | None = None
 
@@ -65,7 +65,7 @@ class Planes:
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 changed[field.name] = (
-                    value[..., panels] if field.name in last else value[:, panels, :]
+                    value[..., panels] if field.name in last else value[..., panels, :]
                 )
         return replace(self, **changed)  # type: ignore[arg-type]
 
@@ -185,7 +185,7 @@ def joined(first: Planes, second: Planes) -> Planes:
     for field in fields(first):
         a, b = getattr(first, field.name), getattr(second, field.name)
         if isinstance(a, Tensor) and field.name != "is_upright":
-            dim = 1 if field.name in {"offset", "rotation"} else -1
+            dim = -2 if field.name in {"offset", "rotation"} else -1
             changed[field.name] = torch.cat([a, b], dim=dim)
     sides = [
         torch.zeros(len(p), dtype=torch.bool) if p.is_upright is None else p.is_upright

@@ -17,9 +17,9 @@ from torch import Tensor
 from detopt.design import Design
 from detopt.errors import ConfigError, DesignError
 from detopt.usecases.muon_scanner.config import Config
+from detopt.usecases.muon_scanner.realism.options import WORTHWHILE
 from detopt.usecases.muon_scanner.technologies import FINENESS, SHARES
 
-WORTHWHILE = 1.2  # base prices: a panel of less than a fifth of one in area is not built
 RELAXATION = 0.25  # base prices: width of the step from no panel to one
 PANEL_NAMES = ("panel_x", "panel_y", "panel_cost", "panel_resolution", "panel_efficiency")
 OPTIONAL_NAMES = (
@@ -143,6 +143,8 @@ def prune(config: Config, design: Design) -> Pruned:
     ):
         if name in design:
             values[name] = design[name][part]
+            if not part.any():  # the smaller problem has no such panels
+                del values[name]
     names = zip(("above", "below", "behind", "side"), (above, below, behind, side), strict=True)
     removed = [
         f"{name} {i + 1}" for name, part in names for i in (~part).nonzero().flatten().tolist()

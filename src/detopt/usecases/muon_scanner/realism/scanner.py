@@ -2,7 +2,7 @@
 
 __all__ = ["RealReadout", "RealReconstruction", "RealSimulator"]
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -110,12 +110,14 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         """Scattering point of each muon, its momentum, and the weight of both."""
         groups = self.instrument(self._nominal(design))
         momentum, weight = readout.momentum, torch.ones_like(readout.momentum)
+        certainty, momenta = None, None
         if self.prior is not None:
             momentum = torch.full_like(momentum, self.prior.momentum)
         above, below, usable = self._tracks(readout, groups, momentum)
         if self.knowledge == "estimated":
-            estimate = self._momentum(readout, groups, below, momentum)
-            momentum, weight = estimate.momentum, estimate.weight
+            estimate, likelihood = self._momentum(readout, groups, below, momentum)
+            weight = weight * likelihood
+            momentum, certainty, momenta = estimate.momentum, estimate.weight, estimate.shares
             if groups.above.thickness is not None:  # slow muons: far panels count less
                 above, below, usable = self._tracks(readout, groups, momentum)
         mean = (above.slope + below.slope) / 2
@@ -130,6 +132,8 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
             tracks=MuonTracks(
                 above, below, self.reference, momentum, self.knowledge != "marginalised"
             ),
+            certainty=certainty,
+            momenta=momenta,
         )
 
     def _tracks(
@@ -161,8 +165,8 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
 
     def _momentum(
         self, readout: RealReadout, groups: Groups, below: LineFit, momentum: Tensor
-    ) -> MomentumEstimate:
-        """From the angle between the tracks above and below the slab."""
+    ) -> tuple[MomentumEstimate, Tensor | float]:
+        """From the angle between the tracks above and below the slab, and its likelihood ratio."""
         assert readout.behind is not None
         assert groups.behind is not None
         assert groups.slab is not None
@@ -172,7 +176,7 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
         mean = (below.slope + behind.slope) / 2
         secant = (1 + mean.square().sum(0)).sqrt()
         estimate = estimate_momentum(self.prior, groups.slab, kink, secant, found)
-        return replace(estimate, weight=estimate.weight * readout.behind.likelihood)
+        return estimate, readout.behind.likelihood
 
     def _nominal(self, design: Design) -> Design:
         """The design as it is believed to be: without nuisance parameters."""

@@ -65,7 +65,7 @@ def _tilts(config: Config) -> list[Parameter]:
             Interval(-STEEPEST, STEEPEST),
             "rad",
             "position",
-            f"Tilt of each horizontal panel about {axis}",
+            f"Tilt of each horizontal panel about {axis}; it ends at the height of the volume",
         )
         for axis in "xy"
     ]

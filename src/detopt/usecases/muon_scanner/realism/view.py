@@ -7,6 +7,7 @@ from detopt.pipeline import Box
 from detopt.usecases.muon_scanner.config import Config
 from detopt.usecases.muon_scanner.realism.instrument import Instrument
 from detopt.usecases.muon_scanner.realism.planes import Planes
+from detopt.usecases.muon_scanner.realism.pruning import final_sizing
 from detopt.usecases.muon_scanner.volumes import Grid
 
 FLAT = 0.002  # m; thickness at which panels are drawn
@@ -16,6 +17,8 @@ SLAB_MARGIN = 0.1  # m; by which the slab is drawn larger than the panels behind
 def real_boxes(config: Config, grid: Grid, design: Design) -> list[Box]:
     """Panels beside the volume and behind the slab, and the slab; tilts are not drawn.
 
+    Panels that are removed at last are left out.
+
     Args:
         config: Options of the scanner.
         grid: The volume that it surrounds.
@@ -23,7 +26,7 @@ def real_boxes(config: Config, grid: Grid, design: Design) -> list[Box]:
     """
     if not config.n_behind and not config.side_panels:
         return []
-    groups = Instrument(config, grid)(design)
+    groups = Instrument(config, grid, final_sizing(config))(design)
     boxes = []
     if config.side_panels:
         beside = groups.below.part(slice(config.n_below, None))
@@ -43,6 +46,8 @@ def _boxes(planes: Planes, name: str) -> list[Box]:
     boxes = []
     extents = (planes.along.abs() * planes.half_width[:, None]).amax(0)
     for center, half in zip(planes.center.T.tolist(), extents.T.tolist(), strict=True):
+        if max(half) == 0:  # removed
+            continue
         x, y, z = center
         dx, dy, dz = (max(2 * h, FLAT) for h in half)
         boxes.append(Box((x, y, z), (dx, dy, dz), name, 0.5))
