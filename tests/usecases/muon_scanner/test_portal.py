@@ -258,6 +258,14 @@ def test_panels_start_above_the_middle_of_the_cargo(edge):
     assert moved.start["panel_y"].tolist() == pytest.approx([0.5] * 6)
 
 
+def test_the_default_method_can_search_a_portal_with_a_slab():
+    problem = build(Config(**SMALL, n_behind=2, known_momentum="estimated"))
+    assert "slab_thickness" in {parameter.name for parameter in problem.space.free}
+    assert make("multi_start", problem.space, 20, {"relax": 0.1}, problem).ask()
+    kinds = {box.label for box in problem.view(problem.space.start).boxes}
+    assert {"slab of Pb", "panels behind the slab"} <= kinds
+
+
 def test_known_momenta_tell_blocks_from_goods_and_estimated_ones_do_no_harm():
     # the same muons, once with momenta unknown, once estimated, once known
     options = {**SMALL, "budget": 200.0, "exposure": 60.0, "technologies": ("rpc",)}

@@ -43,7 +43,8 @@ from detopt.usecases.muon_scanner.transport import Medium
 from detopt.usecases.muon_scanner.volumes import Grid, Volumes, container
 
 CHUNK_MUONS = 48_000  # muons simulated at once: few chunks, whose graphs are kept
-CENTERS = ("panel_x", "panel_y")  # frozen by default: goods and blocks lie anywhere
+# frozen by default: goods and blocks lie anywhere, and the default method chooses technologies only
+FIXED = ("panel_x", "panel_y", "slab_material")
 SWITCH = 0.01  # > 0 makes panels scatter
 DECIDED = ("panel_thickness", "resolution", "efficiency", "volume", "block", "filling")
 FLAT = 0.01  # m; thickness at which panels are drawn
@@ -62,7 +63,8 @@ def portal(config: Config) -> Pipeline:
     grid = volumes.grid
     config = _spread(config, grid)
     space = design_space(config, grid)
-    space = space.freeze(*(name for name in CENTERS if name not in config.free))
+    fixed = {parameter.name for parameter in space.parameters} & set(FIXED)
+    space = space.freeze(*sorted(fixed - set(config.free)))
     beam = _beam(config, grid)
     muons = MuonSource(beam, grid)
     n_muons = config.n_muons
