@@ -167,6 +167,28 @@ def test_list_runs_shows_a_damaged_run_as_such(detopt, done):
     assert row["status"] == "damaged"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"database": 5}',
+        '{"database": "foo"}',
+        '{"database": "sqlite:///x", "run": 5}',
+        '{"database": "sqlite:///x", "blobs": "nosuch://x"}',
+    ],
+)
+def test_a_damaged_place_is_one_line_and_hides_no_other_run(detopt, done, text):
+    other = done.parent / "bad"
+    other.mkdir()
+    (other / "store.json").write_text(text)
+    rows = {row["study"]: row["status"] for row in detopt("list-runs", "--json").document}
+    assert rows == {"bad": "damaged", "done": "finished"}
+    answer = detopt("show", "bad")
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+
+
 def test_report_is_written_again(detopt, done):
     (done / "report.html").unlink()
     assert detopt("report", "done", "--json").document == {"path": "runs/done/report.html"}

@@ -1,9 +1,11 @@
 """Limits of a design: refused, admitted and projected designs, and methods that keep them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from detopt.design import Categorical, Continuous, DesignSpace, Interval, Limit, Real
+from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Limit, Real
 from detopt.errors import DesignError, MethodError
 from detopt.gradients import FiniteDifferences
 from detopt.optimizers import make
@@ -130,3 +132,66 @@ def test_methods_walk_along_the_limit_to_the_constrained_optimum(method, options
 def test_a_method_that_cannot_keep_limits_is_refused():
     with pytest.raises(MethodError, match="cannot keep the limits of price"):
         make("lbfgsb", disk(), 10)
+
+
+def limited(bound):
+    """The disk of radius 1, written with another bound."""
+    limit = Limit("reach", lambda design: design["area"].square().sum() - 1 + bound, bound)
+    return DesignSpace([Continuous("area", [0.1, 0.5], Real())], limits=[limit])
+
+
+@pytest.mark.parametrize("bound", [1.0, 0.0, 1e-6])
+def test_a_limit_acts_alike_whatever_its_bound_is(bound):
+    space = limited(bound)
+    projected = space.project(point(1.2, 1.6))
+    assert space.allows(projected)
+    along = space.along_limits(projected, point(-3.0, -4.0))
+    torch.testing.assert_close(along, point(0.0, 0.0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_rounds", "bound"), [("adam", 60, 1.0), ("adam", 60, 0.0), ("bayesian", 3, 0.0)]
+)
+def test_optimum_on_a_limit_is_found_whatever_its_bound_is(method, n_rounds, bound):
+    limit = Limit("reach", lambda design: design["area"].square().sum() - 1 + bound, bound)
+    start = Continuous("area", [0.1, 0.5], Interval(-3.0, 3.0))
+    case = FunctionProblem(
+        DesignSpace([start], limits=[limit]), problem().function, n_events=2, dtype=torch.float64
+    )
+    optimizer = make(method, case.space, n_rounds, {}, case)
+    for _ in range(n_rounds):
+        requests = [replace(request, std_error=False) for request in optimizer.ask()]
+        optimizer.tell([evaluate(case, request, Seed(0)) for request in requests])
+    found = case.space.design(optimizer.recommend())["area"]
+    torch.testing.assert_close(found, point(2.0, 1.0) / 5**0.5, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("bound", [1.0, 0.0])
+def test_a_start_on_a_limit_is_allowed_in_spite_of_rounding(bound):
+    for k in range(1, 40):
+        x = k / 40
+        space = DesignSpace(
+            [Continuous("x", x, Interval(0.0, 1.0)), Continuous("y", 1 - x, Interval(0.0, 1.5))],
+            limits=[Limit("sum", lambda design: design["x"] + design["y"] - 1 + bound, bound)],
+        )
+        theta = space.theta(space.start)
+        assert space.allows(theta)
+        assert space.allows(space.admit(theta + 1, theta))
+        space.check(space.design(theta))
+
+
+def test_a_limit_of_plain_numbers_is_kept():
+    costs = (1.0, 2.0, 3.0, 4.0, 5.0)
+    space = DesignSpace(
+        [Continuous("x", 0.5, Interval(0.0, 1.0)), Integer("n", 1, 1, 5)],
+        limits=[Limit("price", lambda design: costs[int(design["n"]) - 1], 3.0)],
+    )
+
+    def more(design, n_events, rng):
+        return (design["x"] - design["n"]).expand(n_events)
+
+    case = FunctionProblem(space, more, n_events=2, dtype=torch.float64)
+    optimizer = make("bayesian", space, 3, {"n_initial": 4, "batch": 1}, case)
+    for _ in range(3):
+        optimizer.tell([evaluate(case, request, Seed(0)) for request in optimizer.ask()])
+    assert float(space.design(optimizer.recommend())["n"]) == 3.0

@@ -377,3 +377,8 @@ def test_a_start_outside_or_on_a_bound_is_refused(continuous):
     with pytest.raises(DesignError, match="lies on a bound"):
         continuous.starting_at(edge)
     assert continuous.freeze("gap").starting_at(edge).start["gap"].item() == 1.0
+
+
+def test_a_start_of_ragged_rows_is_refused():
+    with pytest.raises(DesignError, match=r"`x` must be a number, or an array .* the same length"):
+        Continuous("x", [[1.0, 2.0], [3.0]], Real())

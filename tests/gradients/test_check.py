@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from detopt.design import Continuous, DesignSpace, Integer, Real
+from detopt.design import Continuous, DesignSpace, Integer, Limit, Real
 from detopt.errors import MethodError
 from detopt.gradients import FiniteDifferences, Verdict, check_gradients
 from detopt.gradients.check import GradientCheck
@@ -264,3 +264,18 @@ def test_negative_number_of_extra_repetitions_is_refused():
 def test_too_few_repetitions_are_refused(n_repeats):
     with pytest.raises(MethodError, match=f"must be >= 8 .* got {n_repeats}"):
         check_gradients(problem_of(smooth), n_repeats=n_repeats)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_check_stays_within_the_limits(seed):
+    """The objective is not defined beyond them."""
+    space = DesignSpace(
+        [Continuous("x", 0.9, Real())], limits=[Limit("x", lambda design: design["x"], 1.0)]
+    )
+
+    def root(design, n_events, rng):
+        return (1 - design["x"]).sqrt() * (1 + 0.1 * normal(n_events, rng).to(design["x"]))
+
+    problem = FunctionProblem(space, root, n_events=200)
+    (found,) = check_gradients(problem, seed=seed, n_repeats=8)
+    assert found.verdict is Verdict.AGREES

@@ -128,6 +128,15 @@ def test_expected_significance_is_that_of_the_asimov_data():
     torch.testing.assert_close(expected_significance(model), significance(model, asimov))
 
 
+def test_fewer_events_than_the_background_are_no_discovery():
+    strengths = tensor(-0.5, 0.0, 1.0)
+    model = model_of().with_bounds("mu", -5.0, 10.0)
+    found = expected_significance(model, strengths)
+    assert found[:2].tolist() == [0.0, 0.0]
+    assert found[2].item() == pytest.approx(expected_significance(model).item(), rel=1e-9)
+    assert expected_significance(model, -0.5) == 0
+
+
 def test_limits_are_those_of_pyhf():
     model, oracle = model_of(), oracle_of()
     counts = (51.0, 48.0)
@@ -197,5 +206,8 @@ def test_what_cannot_be_tested_is_refused():
         qmu(model, data, 1.0)
     with pytest.raises(DomainError, match="between 0 and 1, got 5"):
         upper_limit(model, data, level=5.0)
+    for strength in (-1.0, 0.0, math.nan, tensor(1.0, -1.0)):
+        with pytest.raises(DomainError, match="`strength` must be > 0"):
+            hypothesis_test(model, data, strength)
     with pytest.raises(DomainError, match=r"observed limit lies above the bound 0\.5"):
         upper_limit(model.with_bounds("mu", 0.0, 0.5), data)

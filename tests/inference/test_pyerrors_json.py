@@ -175,3 +175,31 @@ def test_a_record_of_the_wrong_shape_is_refused(tmp_path, rng, kind):
         write_pyerrors_json(tmp_path / "a.json", [Record(observables, kind)])
     with pytest.raises(DomainError, match="nothing to write"):
         write_pyerrors_json(tmp_path / "a.json", [])
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DomainError, match=r"Cannot read `.*none\.json`"):
+        read_pyerrors_json(tmp_path / "none.json")
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path):
+    whole = gzip.compress(json.dumps({"obsdata": []}).encode() * 50)
+    (tmp_path / "a.json.gz").write_bytes(whole[:12] + b"\xff" * 20 + whole[32:])
+    with pytest.raises(DomainError, match="no file of observables"):
+        read_pyerrors_json(tmp_path / "a.json.gz")
+
+
+@pytest.mark.parametrize(
+    ("replica", "message"),
+    [
+        ({"name": "A|r1", "deltas": []}, "fluctuations of `A|r1` are no table"),
+        ({"name": "A|r1", "deltas": [1.0, 2.0]}, "fluctuations of `A|r1` are no table"),
+        ({"name": 5, "deltas": [[1, 0.1]]}, "no file of observables"),
+    ],
+)
+def test_a_replica_that_is_none_is_refused(tmp_path, replica, message):
+    entry = {"type": "Obs", "value": [1.0], "data": [{"id": "A", "replica": [replica]}]}
+    (tmp_path / "a.json").write_text(json.dumps({"obsdata": [entry]}))
+    with pytest.raises(DomainError) as refused:
+        read_pyerrors_json(tmp_path / "a.json")
+    assert message in str(refused.value)

@@ -116,3 +116,24 @@ def test_no_signal_is_refused():
 def test_negative_variation_is_refused():
     with pytest.raises(DomainError, match="bin"):
         model(width=50.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"goal": "limits"},
+            ConfigError,
+            "`goal` must be one of limit, significance, got 'limits'",
+        ),
+        ({"widths": {"r": 1.0, "q": 1.0}}, NotFoundError, "No parameter `q`. There are: s, r"),
+        ({"widths": {}}, ConfigError, "`r` has no finite width > 0"),
+        ({"names": (), "widths": {}}, ConfigError, "`names` must not be empty"),
+        ({"signal": -1.0}, DomainError, "`signal` must be > 0"),
+        ({"level": 5.0}, ConfigError, "`level` must lie between 0 and 1, got 5"),
+    ],
+)
+def test_stage_that_cannot_be_used_is_refused(arguments, error, message):
+    settings = {"names": NAMES, "widths": {"r": 0.5}, "signal": SIGNAL} | arguments
+    with pytest.raises(error, match=message):
+        ExpectedLimit(settings.pop("names"), settings.pop("widths"), **settings)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detopt.design import Continuous, Design, DesignSpace, Real
 from detopt.errors import DomainError
 from detopt.objectives import (
     by_transformation,
@@ -11,6 +12,9 @@ from detopt.objectives import (
     concatenate,
     moved_shares,
 )
+from detopt.pipeline import FunctionProblem, Outcome
+from detopt.pipeline.evaluation import bootstrap
+from detopt.random import Seed
 
 EDGES = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)
 
@@ -171,3 +175,20 @@ def test_classes_of_other_bins_are_refused(rng):
     x, weights = sample(5, rng)
     with pytest.raises(DomainError, match="must have the same bins and parameters"):
         concatenate(by_weights(soft_bins(x), weights, x), by_weights(hard_bins(x), weights, x))
+
+
+def test_bootstrap_of_classes_keeps_their_yields(rng):
+    """Each class is simulated with a fixed number of events: the sum of all counts is known."""
+
+    class Total(FunctionProblem):
+        def judge(self, summary, design):
+            return Outcome(summary.templates().counts.sum())
+
+    space = DesignSpace([Continuous("x", 0.0, Real())])
+    problem = Total(space, lambda design, n, rng: torch.rand(n, generator=rng))
+    x, weights = sample(500, rng)
+    y, _ = sample(100, rng)
+    signal = by_weights(soft_bins(x), weights / 2, x)
+    whole = concatenate(signal, by_weights(soft_bins(y), weights[:100], y))
+    values = bootstrap(problem, whole, Design({}), Seed(1), 20)
+    torch.testing.assert_close(values, torch.full_like(values, 100.0 + 200.0))

@@ -213,3 +213,23 @@ def test_failed_design_counts_as_the_worst():
     rows = torch.ones(3, dtype=torch.bool)
     model = fit(records, UnitCube(PLANE), Seed(0), single=True, rows=rows)
     assert float(model.mean(model.features)[2, 0]) == pytest.approx(1.0, abs=0.2)
+
+
+def test_luck_is_not_recommended_after_a_restart():
+    """A low value with a large error, far from the minimum, says less than the model."""
+    optimizer = make("trust_region_bayesian", PLANE, 20, {"batch": 4, "n_initial": 6})
+    for round_ in range(3):
+        answers = [
+            Evaluation(request, float(bowl(PLANE.design(request.theta))), 0.01, None, None)
+            for request in optimizer.ask()
+        ]
+        if round_ == 0:
+            worst = max(range(len(answers)), key=lambda i: answers[i].value)
+            answers[worst] = dataclasses.replace(answers[worst], value=-1.0, std_error=10.0)
+            lucky = answers[worst].request.theta
+        optimizer.tell(answers)
+        if round_ == 1:
+            optimizer._restart()
+    assert optimizer.n_restarts == 1
+    assert not torch.equal(optimizer.recommend(), lucky)
+    assert float(bowl(PLANE.design(optimizer.recommend()))) < 0.05

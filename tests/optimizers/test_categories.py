@@ -7,6 +7,7 @@ import torch
 
 from detopt.design import Categorical, Continuous, DesignSpace, Integer, Limit, Real
 from detopt.errors import DesignError, MethodError
+from detopt.gradients import GaussianSmoothing, LocalRegression
 from detopt.optimizers import RelaxedCategorical, make
 from detopt.pipeline import Evaluation, FunctionProblem, evaluate
 from detopt.random import Seed
@@ -128,3 +129,41 @@ def test_limits_and_whole_numbers_are_refused_by_drawn_choices():
         make("gumbel_softmax", DesignSpace([*HARD.parameters, Integer("n", 1, 0, 3)]), 5)
     with pytest.raises(MethodError, match="no free category to draw"):
         make("gumbel_softmax", HARD.freeze("glue"), 5)
+
+
+@pytest.mark.parametrize("estimator", [GaussianSmoothing(n_pairs=2), LocalRegression(n_pairs=2)])
+def test_drawn_choices_look_along_directions_of_their_own(estimator):
+    """The reported error of the gradient is its scatter over rounds."""
+    space = DesignSpace(
+        [Continuous("x", [0.1 * i for i in range(8)], Real()), Categorical("c", ("a", "b"), "a")]
+    )
+
+    def bowl(design, n_events, rng):
+        return ((design["x"] - 2).square().sum() + design["c"]).expand(n_events)
+
+    problem = problem_of(bowl, space)
+    optimizer = make("gumbel_softmax", space, 20, {"estimator": estimator, "n_draws": 8}, problem)
+    found = []
+    for k in range(25):
+        requests = optimizer.estimator.requests(optimizer.theta, ("round", k), None)
+        assert {request.stream for request in requests} == {("round", k)}  # common events
+        answers = [
+            evaluate(problem, dataclasses.replace(r, std_error=False), Seed(0)) for r in requests
+        ]
+        found.append(optimizer.estimator.combine(answers))
+    scatter = torch.stack([one.gradient for one in found])[:, :8].std(0).mean()
+    reported = torch.stack([one.gradient_std_error for one in found])[:, :8].mean()
+    assert float(reported / scatter) == pytest.approx(1.0, abs=0.2)
+
+
+def test_odds_are_those_of_the_round_where_designs_have_their_own_events():
+    """Against the difference of the choices' objectives: (1 - 0) p (1 - p) at equal odds."""
+    space = DesignSpace([Continuous("x", 0.0, Real()), Categorical("c", ("a", "b"), "a")])
+    estimator = LocalRegression(common_random_numbers=False)
+    optimizer = make("gumbel_softmax", space, 20, {"estimator": estimator, "n_draws": 300})
+    theta = torch.zeros(3, dtype=torch.float64)
+    requests = optimizer.estimator.requests(theta, ("round", 0), None)
+    assert len({request.stream for request in requests}) == len(requests) // 300
+    answers = [Evaluation(r, float(space.design(r.theta)["c"]), 0.1, None, None) for r in requests]
+    gradient = optimizer.estimator.combine(answers).gradient
+    assert gradient[1:].tolist() == pytest.approx([-0.25, 0.25], abs=0.05)

@@ -8,7 +8,7 @@ import torch
 
 from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Limit, Real
 from detopt.errors import MethodError, SimulationError
-from detopt.optimizers import make
+from detopt.optimizers import RelaxedCategorical, make
 from detopt.pipeline import FunctionProblem, evaluate
 from detopt.random import Seed
 
@@ -212,3 +212,24 @@ def test_answers_must_be_complete():
     optimizer.ask()
     with pytest.raises(MethodError, match="Expected 4 answers"):
         optimizer.tell([])
+
+
+def test_relaxed_category_is_searched_beside_the_combinations():
+    space = DesignSpace(
+        [
+            Continuous("x", 1.0, Interval(0.0, 3.0)),
+            Integer("n", 1, 1, 3),
+            RelaxedCategorical("metal", ("a", "b"), "a"),
+        ]
+    )
+
+    def function(design, n_events, rng):
+        value = (design["x"] - 2).square() + (design["n"] - 2).square() + design["metal"][0]
+        return value.expand(n_events)
+
+    made = problem(function, space=space)
+    optimizer = make("enumeration", space, 40, {"learning_rate": 0.2}, made)
+    walk(optimizer, made, 40)
+    best = space.design(optimizer.recommend())
+    assert best["metal"].tolist() == [0.0, 1.0]
+    assert (float(best["n"]), float(best["x"])) == pytest.approx((2.0, 2.0), abs=0.1)

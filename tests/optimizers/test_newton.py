@@ -108,3 +108,20 @@ def test_failed_proposal_is_drawn_closer():
 def test_value_out_of_range_is_refused(option):
     with pytest.raises(MethodError, match=f"`{option}` must be > 0, got 0.0"):
         make("newton", SPACE, 5, {option: 0.0})
+
+
+@pytest.mark.parametrize("estimator", ["finite_differences", "gaussian_smoothing"])
+def test_gradients_from_values_are_right_beside_a_limit(estimator):
+    """Each at the design where it is asked for, however much room the limit leaves there."""
+    space = DesignSpace(
+        [Continuous("a", [0.98, 0.0], Real())], limits=[Limit("a", lambda d: d["a"][0], 1.0)]
+    )
+    slopes = torch.tensor([-2.0, 3.0], dtype=torch.float64)
+    line = problem_of(lambda d, n, rng: (d["a"] @ slopes).expand(n), space)
+    optimizer = make("newton", space, 8, {"estimator": estimator, "step": 0.1}, line)
+    for _ in range(3):
+        walk(optimizer, line, 1)
+        torch.testing.assert_close(optimizer.last_estimate.gradient, slopes, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            optimizer.state_dict()["curvature"], torch.zeros_like(MATRIX[:2, :2]), rtol=0, atol=0.1
+        )

@@ -130,3 +130,23 @@ def test_reference_directions_need_two_objectives():
     )
     with pytest.raises(MethodError, match="needs at least two objectives"):
         walk(make("nsga3", PLANE, 5), problem, 1)
+
+
+def test_repeated_values_of_a_skewed_objective_have_their_mean():
+    """Evaluations that are low by luck have low errors too, which must not count more."""
+    space = DesignSpace([Continuous("x", 1.0, Interval(0.0, 3.0))])
+
+    def skewed(design, n_events, rng):
+        noise = torch.randn(n_events, generator=rng, dtype=torch.float64)
+        return (1 + (design["x"] - 2).square()) * torch.exp(noise)
+
+    problem = FunctionProblem(space, skewed, n_events=50, dtype=torch.float64)
+    optimizer = make("nsga2", space, 5, {"population": 24, "n_repeated": 4}, problem)
+    for _ in range(2):
+        optimizer.tell([evaluate(problem, request, Seed(0)) for request in optimizer.ask()])
+    records = optimizer.records
+    assert len(records) == 24 + 24 + 1  # the single design of the front once more
+    first = (records.thetas[:24] - records.thetas[48]).norm(dim=1).argmin()
+    expected = float((records.values[first] + records.values[48]) / 2)
+    known = [float(one.F[0]) for one in optimizer._search.pop]
+    assert min(abs(value - expected) for value in known) < 1e-9

@@ -407,3 +407,14 @@ def test_discrete_parameter_is_refused_by_gradient_methods(method):
     with pytest.raises(MethodError, match="cannot choose the discrete parameters layers"):
         make(method, space, 5)
     assert make(method, space.freeze("layers"), 5).theta.shape == (1,)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_plateau_around_the_start_stops_no_local_surrogate(noise):
+    def flat(design, n_events, rng):
+        scatter = torch.randn(n_events, generator=rng, dtype=torch.float64)
+        return torch.relu(design["a"] - 40) + noise * (scatter - scatter + 1)
+
+    optimizer = make("local_surrogate", SPACE, 5)
+    walk(optimizer, problem_of(flat), 5)
+    assert bool(optimizer.recommend().isfinite().all())

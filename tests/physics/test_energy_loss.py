@@ -542,3 +542,37 @@ def test_an_unknown_material_is_refused():
         energy_loss.residual_energy("muon", "unobtanium", 1.0, 0.1)
     with pytest.raises(NotFoundError, match="No material 'unobtanium'"):
         energy_loss.muon_critical_energy("unobtanium")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "function",
+    [
+        energy_loss.stopping_power,
+        energy_loss.collision_stopping_power,
+        energy_loss.radiative_stopping_power,
+        energy_loss.csda_range,
+        energy_loss.energy_of_range,
+    ],
+)
+def test_an_energy_that_cannot_be_gives_no_number_and_spares_the_others(function, dtype):
+    energy = torch.tensor([1.0, math.nan, -1.0, math.inf], dtype=dtype, requires_grad=True)
+    value = function("muon", "water", energy)
+    assert value.isfinite().tolist() == [True, False, False, False]
+    (gradient,) = torch.autograd.grad(value.nansum(), energy)
+    alone = energy.detach()[:1].requires_grad_()
+    (expected,) = torch.autograd.grad(function("muon", "water", alone).sum(), alone)
+    torch.testing.assert_close(gradient[:1], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_stopped_particle_loses_nothing_more(dtype):
+    energy = torch.tensor([0.0, 1.0, math.nan], dtype=dtype, requires_grad=True)
+    noise = torch.tensor([0.3, 0.3, 0.3], dtype=dtype)
+    loss = energy_loss.sample_loss("muon", "water", energy, 1e-3, noise)
+    assert loss[0] == 0
+    assert loss[1] > 0
+    assert loss[2].isnan()
+    (gradient,) = torch.autograd.grad(loss[:2].sum(), energy)
+    assert gradient[0] == 0
+    assert gradient[1].isfinite()

@@ -65,6 +65,8 @@ def test_antiparticle_has_the_same_mass_and_opposite_charge(name):
 
 def test_names_of_the_review_are_known():
     assert particles.get("D(s)+").pdg_id == 431
+    assert particles.get("Sigma-").pdg_id == 3112
+    assert particles.get("Lambda(1520)").pdg_id == 3124  # the particle, not its antiparticle
 
 
 def test_neutrinos_are_massless():
@@ -78,6 +80,9 @@ def test_neutrinos_are_massless():
         ("zzzzzzz", "names()"),
         (999999, "PDG number 999999"),
         (17, "no measured mass"),
+        (10**20, "PDG number 1000"),
+        ("pi", "'pi' may be any of 'pi\\+', 'pi0', 'pi-'. Name one"),
+        ("Sigma", "'Sigma-'"),
     ],
 )
 def test_unknown_particle_is_refused(name, message):

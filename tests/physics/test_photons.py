@@ -167,3 +167,10 @@ def test_impossible_energy_is_refused(function):
 def test_unknown_material_is_refused():
     with pytest.raises(NotFoundError, match="No material 'unobtanium'"):
         photons.mass_attenuation("unobtanium", 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_energy_that_cannot_be_has_no_attenuation(dtype):
+    energy = torch.tensor([0.01, math.nan, -1.0, math.inf], dtype=dtype)
+    found = photons.mass_attenuation("water", energy)
+    assert found.isfinite().tolist() == [True, False, False, False]

@@ -108,7 +108,9 @@ def test_inclined_track_scatters_as_its_longer_path_says():
     angle = highland_angle(
         0.02 / math.sin(theta), 1.0, total, total / math.hypot(total, mass)
     ).item()
-    tracker = dataclasses.replace(tracker, longitudinal=tracker.resolution)
+    tracker = dataclasses.replace(
+        tracker, resolution=vector(1e-9, 1e-9, 1e-9), longitudinal=tracker.resolution
+    )
     line = track_resolution(tracker, momentum, 1.0, polar_angle=theta).longitudinal_impact
     assert line.item() == pytest.approx(0.1 * angle / math.sin(theta) ** 2, rel=1e-5)
 
@@ -190,6 +192,20 @@ def test_two_points_are_refused_by_gluckstern():
 def test_two_layers_are_refused_for_a_momentum():
     with pytest.raises(DomainError, match="more than 2 layers"):
         track_resolution(layers(2), 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "longitudinal", "message"),
+    [
+        ((1e-4, math.inf, 1e-4), None, "`resolution` must be finite in more than 2 layers"),
+        ((1e-4,) * 3, (1e-4, math.inf, math.inf), "`longitudinal` must be finite in more than 1"),
+    ],
+)
+def test_passive_layers_do_not_count_as_measurements(resolution, longitudinal, message):
+    along = None if longitudinal is None else vector(*longitudinal)
+    tracker = dataclasses.replace(layers(3), resolution=vector(*resolution), longitudinal=along)
+    with pytest.raises(DomainError, match=message):
+        track_resolution(tracker, 1.0, 1.0)
 
 
 def test_tracker_without_field_is_refused():

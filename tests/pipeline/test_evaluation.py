@@ -344,3 +344,38 @@ def test_rows_of_a_summary_keep_together():
     rows = summary.rows(torch.tensor([1, 1, 0]))
     assert (rows.x.tolist(), rows.y.tolist()) == ([2.0, 2.0, 1.0], [20.0, 20.0, 10.0])
     assert rows.label.tolist() == [2, 2, 1]
+
+
+@pytest.mark.parametrize("n_events", [400, 300, 250])
+def test_error_of_the_gradient_is_its_scatter_for_any_last_chunk(n_events):
+    """For x of mean square noise a: the derivative is the mean of squares, of variance 2 / n."""
+    space = DesignSpace([Continuous("x", 1.0, Real())])
+    problem = FunctionProblem(
+        space,
+        lambda d, n, rng: d["x"] * torch.randn(n, generator=rng, dtype=torch.float64).square(),
+        n_events=n_events,
+        chunk_size=100,
+        dtype=torch.float64,
+    )
+    requests = [
+        Request(torch.ones(1, dtype=torch.float64), ("r", i), gradient=True, std_error=False)
+        for i in range(200)
+    ]
+    errors = torch.cat([evaluate(problem, r, SEED).gradient_std_error for r in requests])
+    assert errors.square().mean().item() == pytest.approx(2 / n_events, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda d, n, rng: d["x"].square(), r"\(\) of float32"),
+        (lambda d, n, rng: torch.rand(n, generator=rng) < 0.5, r"\(10,\) of bool"),
+        (lambda d, n, rng: 1.0, "a float"),
+    ],
+    ids=["mean", "booleans", "number"],
+)
+def test_function_without_a_number_for_each_event_is_refused(function, got):
+    space = DesignSpace([Continuous("x", 1.0, Real())])
+    problem = FunctionProblem(space, function, n_events=10)
+    with pytest.raises(DomainError, match=rf"shape \(10,\) of float32 or float64, got {got}"):
+        evaluate(problem, Request(torch.ones(1, dtype=torch.float64), ("r",)), SEED)

@@ -115,3 +115,30 @@ def test_a_single_objective_is_one_of_its_kind():
 def test_a_method_that_would_ignore_constraints_is_refused():
     with pytest.raises(MethodError, match="constraints low of the outcome"):
         make("adam", SPACE, 10, {}, TwoGoals(SPACE, crash_beyond_two))
+
+
+def test_another_space_keeps_what_was_set_on_the_problem():
+    problem = crashing("skip")
+    problem.constraint_names, problem.objective_names = ("low",), ("mean",)
+    other = problem.with_space(SPACE.starting_at({"x": torch.tensor(2.0, dtype=torch.float64)}))
+    assert other.on_failure == "skip"
+    assert (other.constraint_names, other.objective_names) == (("low",), ("mean",))
+
+
+def test_cma_asks_again_for_a_population_that_failed():
+    problem = crashing("skip")
+    optimizer = make("cma", SPACE, 40, {}, problem)
+
+    def round_without_power():
+        asked = optimizer.ask()
+        optimizer.tell([Evaluation.failed(request, "power cut") for request in asked])
+        return torch.stack([request.theta for request in asked])
+
+    lost = round_without_power()
+    again = torch.stack([request.theta for request in optimizer.ask()])
+    assert torch.equal(lost, again)
+    optimizer.tell([evaluate(problem, request, Seed(0)) for request in optimizer.ask()])
+    for _ in range(10):
+        round_without_power()
+    with pytest.raises(MethodError, match="power cut"):
+        round_without_power()

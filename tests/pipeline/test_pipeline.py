@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Continuous, Design, DesignSpace, Interval
-from detopt.errors import DesignError, DomainError
+from detopt.errors import ConfigError, DesignError, DomainError, MethodError
+from detopt.optimizers import make as make_optimizer
 from detopt.pipeline import (
     Analysis,
     Box,
@@ -185,3 +186,33 @@ def test_baseline_may_lie_on_a_bound():
 def test_unusable_problem_is_refused(build, settings, error, message):
     with pytest.raises(error, match=message):
         build(**settings)
+
+
+class Limited(Objective):
+    def forward(self, summary, design):
+        limits = {"dose": design["length"] - 0.2, "rate": design["length"] - 9.0}
+        return Outcome(summary.error.square().mean(), constraints=limits)
+
+
+def limited(**settings):
+    stages = Positions(), Smearing(0.0), Shift(), Compare(), Limited()
+    return Pipeline(SPACE, *stages, **settings)
+
+
+@pytest.mark.parametrize("declared", [(), ("dose",), ("dose", "rate", "weight")])
+def test_constraints_that_differ_from_those_declared_are_refused(declared):
+    with pytest.raises(ConfigError, match=r'Say `constraint_names=\("dose", "rate",\)`'):
+        value_at(limited(constraint_names=declared), SPACE.start, 100)
+
+
+def test_declared_constraints_reach_the_methods_also_over_another_space():
+    problem = limited(constraint_names=("dose", "rate")).with_space(SPACE.freeze("length"))
+    assert value_at(problem, SPACE.start, 100) > 0
+    with pytest.raises(MethodError, match="cannot keep the constraints dose, rate"):
+        make_optimizer("adam", problem.space, 5, {}, problem)
+    assert make_optimizer("random", problem.space, 5, {}, problem).ask()
+
+
+def test_search_and_verdict_have_the_same_constraints():
+    with pytest.raises(ConfigError, match="hard pipeline must have the same `constraint_names`"):
+        limited(constraint_names=("dose", "rate"), hard=make())

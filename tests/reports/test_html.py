@@ -186,3 +186,25 @@ def test_missing_numbers_do_not_stop_the_report(study, new_study, tmp_path):
     (copy.store.folder / "result.json").write_text(json.dumps(result))
     page = write_report(copy.store.folder).read_text(encoding="utf-8")
     assert "<h2>Independent re-evaluation</h2>" in page
+
+
+def test_the_events_of_the_method_are_said(new_study, tmp_path):
+    study = new_study(tmp_path / "run", method="random", rounds=2, method_options={"n_events": 7})
+    assert "with 7 events each" in write_report(study.store.folder).read_text(encoding="utf-8")
+    study.run()
+    assert "with 7 events each" in write_report(study.store.folder).read_text(encoding="utf-8")
+
+
+def test_tolerances_belong_to_the_final_design_and_not_to_the_last_round(
+    study, new_study, tmp_path
+):
+    copy = new_study(tmp_path / "run")
+    result = load_result(study.store.folder)
+    pages = []
+    for level in (1.0, 100.0):  # the changes grow with what 1 % is
+        text = json.dumps(result | {"objective_at_theta": level})
+        (copy.store.folder / "result.json").write_text(text)
+        pages.append(write_report(copy.store.folder).read_text(encoding="utf-8"))
+    tightest = [re.search(r"Tightest tolerances[^<]*", page) for page in pages]
+    assert tightest[0] is not None
+    assert tightest[1] is None or tightest[0][0] != tightest[1][0]

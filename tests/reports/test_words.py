@@ -103,3 +103,19 @@ def test_a_design_whose_simulation_failed_has_no_verdict():
     said = verdict(data, 10, "finished")
     assert said.kind == "undecided"
     assert said.sentence.endswith("failed in the re-evaluation: the magnet quenched")
+
+
+def test_a_design_that_breaks_a_constraint_is_not_called_better():
+    data = result(0.0165, 0.0194, ratio=(0.85, 0.83, 0.87))
+    limits = {"weight": 13.25, "dose": -1.0, "rate": None}
+    said = verdict(data | {"constraints": {"final": limits}}, 40, "finished")
+    assert said.kind == "forbidden"
+    assert "breaks the constraint “weight” by 13.25 and the constraint “rate”" in said.sentence
+    assert "dose" not in said.sentence
+
+
+def test_a_comparison_that_breaks_a_constraint_is_named():
+    data = result(0.03, 0.02, ratio=(1.5, 1.4, 1.6))
+    limits = {"final": {"weight": -1.0}, "even": {"weight": 2.0}}
+    said = verdict(data | {"constraints": limits}, 40, "finished")
+    assert "baseline “even” breaks the constraint “weight” by 2" in said.sentence

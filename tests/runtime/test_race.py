@@ -10,7 +10,7 @@ from detopt import usecases
 from detopt.design import Continuous, DesignSpace, Real
 from detopt.errors import ConfigError, MethodError, SimulationError
 from detopt.optimizers import Optimizer, make
-from detopt.pipeline import FunctionProblem, Outcome, Request
+from detopt.pipeline import Evaluation, FunctionProblem, Outcome, Request
 from detopt.runtime.race import Plan, planned_rounds, race, run_from_dict
 
 SPACE = DesignSpace([Continuous("x", [2.0, 2.0], Real())])
@@ -244,3 +244,41 @@ def test_a_run_survives_json():
 def test_a_plan_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Plan(**settings)
+
+
+def limited(limit, goals=None):
+    """A run on a problem whose constraints have these values everywhere."""
+
+    class Limited(FunctionProblem):
+        objective_names = () if goals is None else tuple(goals)
+        constraint_names = tuple(limit)
+
+        def judge(self, summary, design):
+            made = {name: torch.tensor(value) for name, value in (goals or {}).items()}
+            limits = {name: torch.tensor(value) for name, value in limit.items()}
+            return Outcome(summary.value.mean(), objectives=made, constraints=limits)
+
+    return race(Limited(SPACE, exact, n_events=20, dtype=torch.float64), walk({}), PLAN)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_constraint_without_a_number_is_broken_also_after_json(value):
+    found = limited({"fine": -1.0, "dose": value})
+    again = run_from_dict(json.loads(json.dumps(found.as_dict(), allow_nan=False)))
+    for run_ in (found, again):
+        assert run_.checkpoints
+        assert not any(one.allowed for one in run_.checkpoints)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_design_without_all_its_objectives_is_on_no_front(value, monkeypatch):
+    monkeypatch.setattr("detopt.runtime.race.non_dominated", lambda x: torch.ones(len(x)).bool())
+    monkeypatch.setattr(
+        "detopt.runtime.race.evaluate",
+        lambda problem, request, seed: Evaluation(
+            request, 1.0, 0.1, None, None, {"objective:a": 1.0, "objective:b": 1.0}
+        ),
+    )
+    found = limited({}, {"a": 1.0, "b": value})
+    assert all(one.front == [] for one in found.checkpoints)
+    json.dumps(found.as_dict(), allow_nan=False)

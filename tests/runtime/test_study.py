@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from detopt.errors import (
     CheckpointError,
     ConfigError,
     DetoptError,
+    DomainError,
     MethodError,
     NotFoundError,
     SimulationError,
 )
 from detopt.optimizers import METHODS
+from detopt.pipeline import Request, evaluate
 from detopt.random import Seed
 from detopt.reports import write_report
 from detopt.runtime import RunStore, Study, StudyConfig, load_result
@@ -414,7 +417,7 @@ def test_two_processes_on_one_run_are_told_apart(make):
     assert before[folder / "result.json"] == contents(folder)[folder / "result.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}"])
 def test_damaged_result_is_refused(make, text):
     study = make(rounds=1)
     study.run()
@@ -540,6 +543,60 @@ def test_study_without_a_baseline_compares_with_the_start(make):
     assert result["best_baseline"] is None
     start, final = (result["objective"][name]["value"] for name in ("start", "final"))
     assert result["ratio"]["value"] == pytest.approx(final / start)
+
+
+# --- constraints, intervals and the level of the sensitivities
+
+
+class Limit:
+    """A judge whose outcome has a constraint, and which may not resample."""
+
+    def __init__(self, problem, failing=False):
+        self.judge, self.failing, self.n_calls = problem.judge, failing, 0
+
+    def __call__(self, summary, design):
+        self.n_calls += 1
+        if self.failing and len(summary.square.unique()) < len(summary.square):
+            raise DomainError("Too few hits.")
+        limit = {"weight": 5.0 + 0 * design["gap"], "dose": torch.tensor(-math.inf)}
+        return replace(self.judge(summary, design), constraints=limit)
+
+
+def concluded(make, **settings):
+    """The folder of a study whose re-evaluation has a constraint."""
+    folder = make(rounds=2).store.folder
+    Study.resume(folder).run()
+    study = Study.resume(folder)
+    study.problem.judge = Limit(study.problem, **settings)
+    study.run()
+    return folder
+
+
+def test_constraints_of_every_design_are_kept_and_said(make):
+    folder = concluded(make)
+    limits = load_result(folder)["constraints"]
+    assert set(limits) == {"start", "final", "human"}
+    assert all(one["weight"] == 5.0 and one["dose"] < 0 for one in limits.values())
+    page = write_report(folder).read_text()
+    assert "Breaks a constraint" in page
+    assert "“weight” by 5" in page
+
+
+def test_a_design_that_cannot_be_resampled_keeps_its_value(make):
+    result = load_result(concluded(make, failing=True))
+    assert result["objective"]["final"]["value"] > 0
+    assert result["objective"]["final"]["low"] is None
+    assert result["without_interval"]["final"] == "Too few hits."
+
+
+def test_the_level_of_the_sensitivities_is_that_of_the_final_design(make):
+    study = make(method="random", rounds=4)
+    study.run()
+    level = load_result(study.store.folder)["objective_at_theta"]
+    request = Request(
+        study.theta(), ("sensitivity",), n_events=study.config.events, std_error=False
+    )
+    assert level == evaluate(study.problem, request, study.seed).value
 
 
 # --- designs whose simulation fails in the conclusion

@@ -100,8 +100,13 @@ def judged(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], fl
             yield labels.get(name, label), data["objective"][name], data["cost"][name]
 
 
-def differences(found: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Whether a merged design is better than each other one, a line each."""
+def differences(found: Mapping[str, Mapping[str, float | None]], breaks: str = "") -> list[str]:
+    """Whether a merged design is better than each other one, a line each.
+
+    Args:
+        found: Merged minus other, by the other's name.
+        breaks: The constraints that the merged design breaks, in words; it is not better then.
+    """
     lines = []
     for name, one in found.items():
         label = "the parent" if name == "start" else name
@@ -109,6 +114,7 @@ def differences(found: Mapping[str, Mapping[str, float | None]]) -> list[str]:
         if low is None or high is None:
             lines.append(f"merged - {label}: unknown, a simulation failed")
             continue
-        said = "better" if high < 0 else "worse" if low > 0 else "no difference is shown"
+        better = f"lower, but it breaks {breaks}" if breaks else "better"
+        said = better if high < 0 else "worse" if low > 0 else "no difference is shown"
         lines.append(f"merged - {label}: {interval(one)}, {said}")
     return lines

@@ -32,7 +32,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from detopt.cli.family import judged, print_artifacts, print_family, setting
-from detopt.errors import CheckpointError, NotFoundError
+from detopt.errors import DetoptError, NotFoundError
+from detopt.runtime.constraints import broken_words
 
 if TYPE_CHECKING:
     from detopt.gradients import GradientCheck
@@ -137,6 +138,11 @@ def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
     )
     for name, why in data.get("failures", {}).items():
         _line(f"The simulation of the design `{name}` failed: {why}")
+    for name in data.get("constraints", {}):
+        if words := broken_words(data, name):
+            _line(f"The design `{name}` breaks {words}.")
+    for name, why in data.get("without_interval", {}).items():
+        _line(f"The design `{name}` has no interval: {why}")
     _line(f"Report: {folder / 'report.html'}")
 
 
@@ -281,7 +287,7 @@ def runs(folder: Path, json: bool) -> None:
                 status, rounds = store.status, len(store.rounds())
             if status == "finished":
                 value = load_result(path.parent)["objective"]["final"]["value"]
-        except CheckpointError:
+        except DetoptError:  # one bad folder is no reason to hide the others
             status, rounds = "damaged", 0
         rows.append(
             {"study": path.parent.name, "status": status, "rounds": rounds, "objective": value}

@@ -3,6 +3,7 @@
 __all__ = ["QUANTITIES", "tabulate"]
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -300,9 +301,11 @@ def _media(request: Request, default: list[str]) -> list[Material]:
 
 def _charged(request: Request) -> Particle:
     name = "muon" if request.particle is None else request.particle
-    particle = particles.get(int(name) if name.lstrip("-").isdigit() else name)
+    particle = particles.get(int(name) if re.fullmatch(r"-?[0-9]+", name) else name)
     if particle.charge == 0:
         raise DomainError(f"{name!r} is neutral. Take a charged particle.")
+    if particle.is_quark:
+        raise DomainError(f"{name!r} is a quark. Take a charged particle that can be seen.")
     return particle
 
 

@@ -15,6 +15,7 @@ from detopt.cli.budget import spent
 from detopt.cli.options import Debug, Json
 from detopt.cli.places import Blobs, SharedDatabase, finished_runs, open_place, shared_urls
 from detopt.errors import BudgetError, ConfigError
+from detopt.runtime.constraints import broken_words
 
 INTERRUPTED = 130
 BY_DIGEST = "sha256:"
@@ -56,7 +57,7 @@ def merge(
         study = Study.from_config(config, out, database=database, blobs=blobs)
     result = finish(study if database is None else Study.resume(study.folder), json)
     if not json:
-        for line in family.differences(result["differences"]):
+        for line in family.differences(result["differences"], broken_words(result, "final")):
             output.say(line)
 
 

@@ -82,6 +82,13 @@ class Continuous(Parameter):
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        try:
+            torch.as_tensor(self.start, dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise DesignError(
+                f"The start of `{self.name}` must be a number, or an array of numbers whose rows "
+                f"have the same length, got {self.start!r}."
+            ) from None
         if self.start_value.numel() == 0:
             raise DesignError(f"The start of `{self.name}` must not be empty.")
         problem = self.violation(self.start_value)

@@ -17,8 +17,8 @@ from detopt.errors import DesignError, NotFoundError
 
 HALVINGS = 30  # of the way back to an allowed design
 PROJECTIONS = 20  # Newton steps towards a limit
-MARGIN = 1e-9  # by which a projection stays below the bound, relative
-ACTIVE = 1e-6  # relative distance from the bound where a limit acts
+MARGIN = 1e-9  # by which a projection stays below the bound, and
+ACTIVE = 1e-6  # distance from the bound where a limit acts, both in scales of the limit
 WILD = frozenset("*?[")  # what makes a pattern of a name
 
 
@@ -295,7 +295,8 @@ class DesignSpace:
                 break
             if self.allows(nearest):
                 return nearest
-            excess, normals = self._limits(nearest)
+            excess, normals, scale = self._limits(nearest)
+            excess = excess + MARGIN * scale
             worst = int(excess.argmax())
             normal = normals[worst]
             if not bool(normal.isfinite().all()) or not bool((normal != 0).any()):
@@ -312,27 +313,32 @@ class DesignSpace:
         """
         if not self.limits:
             return gradient
-        excess, normals = self._limits(theta.detach())
-        scale = torch.tensor([max(abs(limit.bound), 1e-300) for limit in self.limits])
+        excess, normals, scale = self._limits(theta.detach())
         for i in (excess > -ACTIVE * scale).nonzero().flatten().tolist():
             across = gradient @ normals[i]
             if across < 0:
                 gradient = gradient - across * normals[i] / normals[i].square().sum()
         return gradient
 
-    def _limits(self, theta: Float[Tensor, " n_free"]) -> tuple[Tensor, Tensor]:
-        """Excess over each limit with a small margin, and its gradient in theta."""
+    def _limits(self, theta: Float[Tensor, " n_free"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Excess over each limit, its gradient in theta, and the scale that it is judged on.
+
+        The scale is the bound, or the change over one unit of theta where that is larger: a bound
+        may be 0.
+        """
         leaf = theta.clone().requires_grad_()
         with torch.enable_grad():
             design = self.design(leaf)
-            found = [limit.excess(design) + MARGIN * abs(limit.bound) for limit in self.limits]
+            found = [limit.excess(design).to(theta) for limit in self.limits]
         normals = [
             torch.autograd.grad(one, leaf, retain_graph=True)[0]
             if one.requires_grad
             else torch.zeros_like(theta)
             for one in found
         ]
-        return torch.stack(found).detach().to(theta), torch.stack(normals)
+        rows = torch.stack(normals)
+        bounds = theta.new_tensor([abs(limit.bound) for limit in self.limits])
+        return torch.stack(found).detach(), rows, bounds.maximum(rows.norm(dim=1))
 
     def _broken_limit(self, design: Mapping[str, Tensor]) -> str | None:
         with torch.no_grad():

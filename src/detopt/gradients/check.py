@@ -41,6 +41,8 @@ TAIL_REPEATS = 48  # times the root of their number over this: the largest outwe
 TAIL_MATTERS = 0.05  # standard error, as a share of the largest component, that a tail needs
 DISPLACEMENT = 0.3  # of theta, away from symmetric or kinked starts
 
+INSIDE = 0.5  # of the way to a limit that it would cross
+
 Progress = Callable[[int, int], None]
 
 
@@ -104,8 +106,9 @@ def check_gradients(
     Args:
         problem: Whose objective is differentiated; made float64 here.
         estimator: Pathwise by default.
-        theta: Where; by default near the start, displaced at random from it, since a start often
-            has symmetries and kinks that hide errors.
+        theta: Where, within the limits; by default near the start, displaced at random from it,
+            since a start often has symmetries and kinks that hide errors. Sides that would break
+            a limit are drawn back onto it.
         seed: Of displacement and repetitions.
         n_repeats: Repetitions, >= 8.
         n_extra: Most repetitions of the estimator alone, in blocks of `n_repeats`, while the
@@ -154,10 +157,13 @@ def check_gradients(
 
 
 def generic_point(problem: Problem, seed: Seed) -> Float[Tensor, " n_free"]:
-    """A point near the start that no symmetry singles out."""
+    """A point near the start that no symmetry singles out, inside the limits."""
     start = problem.space.theta(problem.space.start)
     rng = seed.child("point").generator()
-    return start + DISPLACEMENT * torch.randn(len(start), generator=rng, dtype=start.dtype)
+    point = start + DISPLACEMENT * torch.randn(len(start), generator=rng, dtype=start.dtype)
+    if problem.space.allows(point):
+        return point
+    return torch.lerp(start, problem.space.admit(point, start), INSIDE)
 
 
 @dataclass(frozen=True)
@@ -228,7 +234,11 @@ class _Draws:
     def _gradient(
         self, method: GradientEstimator, stream: tuple[str, int], seed: Seed
     ) -> Float[Tensor, " n_free"]:
-        requests = method.requests(self.theta, stream, self.n_events)
+        space = self.problem.space
+        requests = [
+            replace(request, theta=space.admit(request.theta, self.theta))
+            for request in method.requests(self.theta, stream, self.n_events)
+        ]
         return method.combine(_answer(self.problem, requests, seed)).gradient
 
 

@@ -201,7 +201,7 @@ def expected_significance(
 
     Args:
         model: Model or models; nuisance parameters are at their start.
-        strength: Strength of the signal in the Asimov data.
+        strength: Strength of the signal in the Asimov data; for one < 0 the significance is 0.
 
     Raises:
         DomainError: A fit fails, see `detopt.inference.fits.fit`.
@@ -214,7 +214,8 @@ def expected_significance(
     asimov = model.expected_data(point)
     background = fit(model, asimov, {model.interest: 0.0}, start=model.start)
     best = model.negative_log_likelihood(point, asimov)
-    return _root(2 * (background.value - best).clamp(min=0))
+    ratio = 2 * (background.value - best).clamp(min=0)
+    return _root(torch.where(point[..., model.index(model.interest)] < 0, 0.0, ratio))
 
 
 def hypothesis_test(
@@ -236,13 +237,18 @@ def hypothesis_test(
         strength: Strength :math:`\mu`, > 0.
 
     Raises:
-        DomainError: A fit fails, see `detopt.inference.fits.fit`.
+        DomainError: A strength is not above 0, or a fit fails, see `detopt.inference.fits.fit`.
 
     Note:
         Equations 59 to 67 of arXiv:1007.1727. Differentiable in templates, data and strength.
     """
-    scan = _Scan(_physical(model), data)
     value = torch.as_tensor(strength, dtype=data.dtype, device=data.device)
+    if not bool((value > 0).all()):
+        lowest = float(value.detach().min())
+        raise DomainError(
+            f"`strength` must be > 0, got {lowest:g}. Test a signal that adds events."
+        )
+    scan = _Scan(_physical(model), data)
     value = value.expand(torch.broadcast_shapes(value.shape, scan.batch)).unsqueeze(0)
     statistic, asimov = scan.statistics(value, value)
     root = _root(asimov[0])

@@ -13,6 +13,7 @@ __all__ = ["Archive", "Kind", "Record", "read_pyerrors_json", "write_pyerrors_js
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,17 @@ from detopt.inference.montecarlo_errors import Observables
 from detopt.inference.montecarlo_errors.samples import SEPARATOR, checked
 
 FORMAT = "1.1"
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 GZIP_MAGIC = b"\x1f\x8b"
 
 Kind = Literal["Obs", "List", "Array", "Corr"]
@@ -79,16 +91,22 @@ def read_pyerrors_json(path: Path | str) -> Archive:
         path: The file; whether it is compressed is seen from its first bytes.
 
     Raises:
-        DomainError: The file is no such document, or a record is of an unknown kind, or incomplete.
+        DomainError: The file cannot be read or is no such document, or a record is of an unknown
+            kind, or incomplete.
     """
-    raw = Path(path).read_bytes()
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise DomainError(
+            f"Cannot read `{path}`: {error.strerror}. Give the path of a file of observables."
+        ) from error
     try:
         text = gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw
         document = json.loads(text)
         records = tuple(_record(entry) for entry in document["obsdata"])
     except DomainError as error:
         raise DomainError(f"{path}: {error}") from error
-    except (EOFError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except MALFORMED as error:
         raise DomainError(
             f"`{path}` is no file of observables of pyerrors ({type(error).__name__}: {error}). "
             "Write it with `pyerrors.input.json.dump_to_json`."
@@ -169,6 +187,11 @@ def _observables(entry: Mapping[str, Any], shape: list[int]) -> Observables:
         for replica in ensemble["replica"]:
             name = _replica_name(ensemble["id"], replica["name"])
             rows = torch.tensor(replica["deltas"], dtype=torch.float64)
+            if rows.ndim != 2:
+                raise DomainError(
+                    f"The fluctuations of `{name}` are no table. Give a row for each "
+                    "configuration: its number, and one fluctuation of each observable."
+                )
             columns = rows[:, 1:].T.contiguous().reshape(*shape, len(rows))
             fluctuations[name], configurations[name] = checked(
                 name, columns, rows[:, 0].to(torch.int64)

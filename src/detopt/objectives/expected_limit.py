@@ -11,7 +11,6 @@ References:
 __all__ = ["ExpectedLimit", "expected_limit", "model_of_templates"]
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -30,6 +29,8 @@ from detopt.inference.histfactory import (
 )
 from detopt.objectives.binned_events import BinnedEvents, Templates
 from detopt.pipeline import Objective, Outcome
+
+GOALS = ("limit", "significance")
 
 STRENGTH = "mu"
 MEDIAN = 2  # of the expected limits at -2, -1, 0, 1 and 2 standard deviations
@@ -72,17 +73,11 @@ def model_of_templates(
         Linear in the nuisance parameters. With varied samples at hand, as analyses have them,
         build the model from those instead (`HistoSys`).
     """
-    if not signal > 0:
-        raise DomainError(f"`signal` must be > 0, got {signal}.")
+    _check_signal(signal)
     first = names[0] if interest is None else interest
     if first not in names:
         raise NotFoundError(f"No parameter `{first}`. There are: {', '.join(names)}.")
-    free = [n for n in names if n != first and not 0 < widths.get(n, torch.inf) < torch.inf]
-    if free:
-        raise ConfigError(
-            f"`{free[0]}` has no finite width > 0: a limit with shape systematics needs an "
-            "auxiliary measurement of each nuisance parameter."
-        )
+    _check_widths(names, first, widths)
     used = templates.counts.detach().reshape(-1, templates.counts.shape[-1]).amax(dim=0) > 0
     counts, slopes = templates.counts[..., used], templates.slopes[..., used, :]
     peak = signal * slopes[..., names.index(first)]
@@ -98,6 +93,20 @@ def model_of_templates(
         Sample("signal", peak, (NormFactor(STRENGTH),)),
     )
     return histfactory_model([Channel("bins", samples)], STRENGTH)
+
+
+def _check_signal(signal: float) -> None:
+    if not signal > 0:
+        raise DomainError(f"`signal` must be > 0, got {signal}.")
+
+
+def _check_widths(names: Sequence[str], first: str, widths: Mapping[str, float]) -> None:
+    free = [n for n in names if n != first and not 0 < widths.get(n, torch.inf) < torch.inf]
+    if free:
+        raise ConfigError(
+            f"`{free[0]}` has no finite width > 0: a limit with shape systematics needs an "
+            "auxiliary measurement of each nuisance parameter."
+        )
 
 
 def expected_limit(model: HistFactoryModel, level: float = 0.05) -> Float[Tensor, "*batch"]:
@@ -136,6 +145,12 @@ class ExpectedLimit(Objective[BinnedEvents]):
             significance of the nominal signal.
         level: One minus the confidence level of the limit.
         price: Maps a design to its cost, if it has one.
+
+    Raises:
+        ConfigError: There are no parameters, no such goal, a level is not between 0 and 1, or a
+            nuisance parameter has no finite width.
+        NotFoundError: `widths` name an unknown parameter.
+        DomainError: `signal` is not above 0.
     """
 
     def __init__(
@@ -144,11 +159,22 @@ class ExpectedLimit(Objective[BinnedEvents]):
         widths: Mapping[str, float],
         *,
         signal: float,
-        goal: Literal["limit", "significance"] = "limit",
+        goal: str = "limit",
         level: float = 0.05,
         price: Callable[[Design], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        if not names:
+            raise ConfigError("`names` must not be empty: name the yield of the signal.")
+        if goal not in GOALS:
+            raise ConfigError(f"`goal` must be one of {', '.join(GOALS)}, got {goal!r}.")
+        if not 0 < level < 1:
+            raise ConfigError(f"`level` must lie between 0 and 1, got {level}.")
+        _check_signal(signal)
+        for name in widths:
+            if name not in names:
+                raise NotFoundError(f"No parameter `{name}`. There are: {', '.join(names)}.")
+        _check_widths(names, names[0], widths)
         self.names = tuple(names)
         self.widths = dict(widths)
         self.signal = signal

@@ -17,10 +17,11 @@ __all__ = ["by_transformation", "by_variations", "by_weights", "concatenate", "m
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from detopt.errors import DomainError
@@ -200,11 +201,24 @@ def _as_share_slopes(
     return BinnedEvents(shares, weights, torch.cat([first, zero], dim=-1), slopes)
 
 
-def concatenate(*classes: BinnedEvents) -> BinnedEvents:
+@dataclass(frozen=True)
+class ClassifiedEvents(BinnedEvents):
+    """Binned events of several classes, each simulated on its own.
+
+    Args:
+        strata: Number of the class of each event. Repetitions of the experiment have as many
+            events of each class, and so have resampled ones.
+    """
+
+    strata: Int[Tensor, " n_events"]
+
+
+def concatenate(*classes: BinnedEvents) -> ClassifiedEvents:
     """One summary of several classes of events, each normalized to its own number of rows.
 
     The expected counts of the whole are the sum of those of the classes. Classes with slopes of
-    shares and classes without them may be mixed.
+    shares and classes without them may be mixed. Standard errors are those of repetitions with the
+    same number of events of each class.
 
     Raises:
         DomainError: There are no classes, or numbers of bins or parameters differ.
@@ -224,4 +238,7 @@ def concatenate(*classes: BinnedEvents) -> BinnedEvents:
         if moves and not slopes.shape[-1]:
             slopes = c.shares.new_zeros((*c.shares.shape, c.weight_slopes.shape[-1]))
         parts.append((c.shares, factor * c.weights, factor * c.weight_slopes, slopes))
-    return BinnedEvents(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    numbers = [torch.full((c.n_rows,), i) for i, c in enumerate(classes)]
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    columns.append(torch.cat(numbers).to(columns[0].device))
+    return ClassifiedEvents(*columns)

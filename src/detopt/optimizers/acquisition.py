@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.design import Limit
 from detopt.optimizers.gaussian_process import EXTRA, PURPOSE, Outcomes
 from detopt.optimizers.isolation import isolated
 from detopt.optimizers.unit_cube import EDGE, UnitCube
@@ -183,7 +184,7 @@ def _climb(acquisition: Acquisition, cube: UnitCube, starts: Tensor) -> Tensor:
             acquisition,
             low[i : i + 1],
             high[i : i + 1],
-            nonlinear_inequality_constraints=_room(cube),
+            nonlinear_inequality_constraints=_room(cube, start),
             options=options,
         )
         point = torch.where(held, start, found[0, 0].detach()).clamp(EDGE, 1 - EDGE)
@@ -192,15 +193,22 @@ def _climb(acquisition: Acquisition, cube: UnitCube, starts: Tensor) -> Tensor:
     return cube.allowed(torch.stack(climbed))
 
 
-def _room(cube: UnitCube) -> list[tuple[Callable[[Tensor], Tensor], bool]]:
-    """What each limit leaves, relative to its bound."""
+def _room(cube: UnitCube, start: Tensor) -> list[tuple[Callable[[Tensor], Tensor], bool]]:
+    """What each limit leaves, relative to its bound, or to its change over the cube if larger."""
 
-    def left(i: int) -> Callable[[Tensor], Tensor]:
-        limit = cube.space.limits[i]
-        scale = max(abs(limit.bound), 1e-9)
-        return lambda unit: -limit.excess(cube.space.design(cube.theta(unit))) / scale
+    def left(limit: Limit) -> Callable[[Tensor], Tensor]:
+        def room(unit: Tensor) -> Tensor:
+            left = -limit.excess(cube.space.design(cube.theta(unit)))
+            return left if left.requires_grad else left + 0 * unit.sum()  # without a slope
 
-    return [(left(i), True) for i in range(len(cube.space.limits))]
+        leaf = start.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            here = room(leaf)
+        slope = float(torch.autograd.grad(here, leaf)[0].norm())
+        scale = max(abs(limit.bound), slope) or 1.0
+        return lambda unit: room(unit) / scale
+
+    return [(left(limit), True) for limit in cube.space.limits]
 
 
 def _neighbors(cube: UnitCube, point: Tensor) -> Tensor:

@@ -80,7 +80,13 @@ class CMAES(Optimizer):
         ]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learn from a population; a design without a finite objective ranks last."""
+        """Learn from a population; a design without a finite objective ranks last.
+
+        A population that fails altogether is asked for again, with fresh random numbers.
+        """
+        if self._count_failures(evaluations, all_needed=False):
+            self.round += 1
+            return
         values = [e.value if math.isfinite(e.value) else math.inf for e in evaluations]
         if not any(math.isfinite(value) for value in values):
             raise MethodError(

@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.design import Categorical, Continuous, DesignSpace, Integer
+from detopt.design import Categorical, DesignSpace, Integer, Parameter
 from detopt.errors import DesignError, MethodError
 from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.successive_halving import Arm, rungs
@@ -73,9 +73,7 @@ class Enumeration(Optimizer):
         super().__init__(space, n_rounds)
         self.method, self.method_options = method, method_options
         self._problem, self._seed = problem, seed
-        self._own = torch.tensor(
-            [isinstance(p, Continuous) for p in space.free for _ in range(p.n_free)]
-        )
+        self._own = torch.tensor([not _is_discrete(p) for p in space.free for _ in range(p.n_free)])
         combinations = _combinations(space, max_combinations)
         self._rungs = rungs(len(combinations), n_rounds, keep, "combinations")
         self.left_out: list[dict[str, float]] = []
@@ -98,9 +96,7 @@ class Enumeration(Optimizer):
         if any(bool(found[name] != value) for name, value in chosen.items()):
             return None
         moved = [
-            replace(p, start=found[p.name].tolist())
-            if isinstance(p, Continuous) and p.name not in self.space.frozen
-            else p
+            p if _is_discrete(p) or p.name in self.space.frozen else p.starting_at(found[p.name])
             for p in self.space.parameters
         ]
         try:
@@ -208,9 +204,13 @@ class Enumeration(Optimizer):
             arm.score = float(stored["score"])
 
 
+def _is_discrete(parameter: Parameter) -> TypeGuard[Integer | Categorical]:
+    return isinstance(parameter, (Integer, Categorical))
+
+
 def _combinations(space: DesignSpace, most: int) -> list[dict[str, float]]:
     """Values of the discrete parameters, combination by combination."""
-    discrete = [p for p in space.free if isinstance(p, (Integer, Categorical))]
+    discrete = [p for p in space.free if _is_discrete(p)]
     if not discrete or len(discrete) == len(space.free):
         kind = "discrete" if not discrete else "continuous"
         raise MethodError(

@@ -3,7 +3,7 @@
 __all__ = ["GumbelSoftmax"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -40,9 +40,17 @@ class _DrawnChoices(GradientEstimator):
     def requests(
         self, theta: Float[Tensor, " n_free"], stream: tuple[int | str, ...], n_events: int | None
     ) -> list[Request]:
-        """What the inner estimator needs at each draw, with common random numbers."""
-        noise = self._noise(theta, stream)
-        return [r for row in noise for r in self.inner.requests(theta + row, stream, n_events)]
+        """What the inner estimator needs at each draw, with common random numbers.
+
+        Each draw has a stream of its own for what the estimator draws, such as directions; the
+        events are those of the round.
+        """
+        n_own = len(stream) + 2
+        return [
+            replace(request, stream=(*stream, *request.stream[n_own:]))
+            for i, row in enumerate(self._noise(theta, stream))
+            for request in self.inner.requests(theta + row, (*stream, "draw", i), n_events)
+        ]
 
     def combine(self, evaluations: Sequence[Evaluation]) -> GradientEstimate:
         """Mean over the draws; the odds of `Categorical` choices by their score."""
@@ -50,7 +58,9 @@ class _DrawnChoices(GradientEstimator):
         parts = [evaluations[i * n_each : (i + 1) * n_each] for i in range(self.n_draws)]
         estimates = [self.inner.combine(part) for part in parts]
         first = evaluations[0].request
-        theta = first.theta - self._noise(first.theta, first.stream)[0]
+        added = len(self.inner.requests(first.theta, (), None)[0].stream)  # by the estimator
+        stream = first.stream[: len(first.stream) - added]
+        theta = first.theta - self._noise(first.theta, stream)[0]
         values = torch.tensor([estimate.value for estimate in estimates], dtype=torch.float64)
         others = (values.sum() - values) / (self.n_draws - 1)
         rows = torch.stack([estimate.gradient.to(torch.float64) for estimate in estimates])

@@ -155,7 +155,8 @@ class LocalSurrogate(Optimizer):
         )
         self._value = model.value
         noise = float(self._values[:, 1].nan_to_num(model.prior.noise).median())
-        visible = noise / (model.prior.slope / model.radius)
+        slope = model.prior.slope / model.radius
+        visible = noise / slope if slope > 0 else math.inf
         self._spread = max(SPREAD * self.radius, min(visible, SPREAD * WIDEST * self.first_radius))
         self._look_wider(model, noise)
         self._proposal = self.space.project(model.minimizer(self.radius), self.theta)

@@ -18,6 +18,7 @@ from detopt.pipeline.evaluation import Evaluation, Request
 
 GROW, SHRINK = 4.0, 0.25  # of the damping after a poor and after a good step
 GOOD, POOR = 0.75, 0.1  # share of the predicted gain that is reached
+NARROW = 1e-3  # share of the step below which a difference of gradients tells nothing
 MIN_DAMPING = 1e-8  # relative to the largest curvature
 
 
@@ -75,18 +76,22 @@ class Newton(Optimizer):
         self._curvature = torch.eye(len(self.theta), dtype=torch.float64)
 
     def _points(self) -> list[Tensor]:
-        """The proposal, and the points beside it; a side that is not allowed is the other one."""
+        """The proposal, and the points beside it; a side that is not allowed is the other one.
+
+        Where neither is, the side is nearer.
+        """
         points = [self._proposal]
         for row in self.step * torch.eye(len(self.theta), dtype=torch.float64):
             up, down = self._proposal + row, self._proposal - row
-            points.append(up if self.space.allows(up) or not self.space.allows(down) else down)
+            side = up if self.space.allows(up) or not self.space.allows(down) else down
+            points.append(self.space.admit(side, self._proposal))
         return points
 
     def ask(self) -> list[Request]:
         """The gradients of the proposal and beside it, then the objective of the present design."""
         stream = ("round", self.round)
         wanted = [
-            replace(request, theta=self.space.admit(request.theta, self.theta))
+            replace(request, theta=self.space.admit(request.theta, point))
             for point in self._points()
             for request in self.estimator.requests(point, stream, self.n_events)
         ]
@@ -134,11 +139,12 @@ class Newton(Optimizer):
 
     def _hessian(self, points: Sequence[Tensor], estimates: Sequence[GradientEstimate]) -> Tensor:
         center, *sides = estimates
-        rows = [
-            (side.gradient - center.gradient).to(torch.float64) / (point - points[0])[i]
-            for i, (side, point) in enumerate(zip(sides, points[1:], strict=True))
-        ]
-        matrix = torch.stack(rows)
+        widths = (torch.stack(list(points[1:])) - points[0]).diagonal()
+        rows = torch.stack([side.gradient - center.gradient for side in sides]).to(torch.float64)
+        wide = widths.abs() > NARROW * self.step  # else the limits leave no room to tell
+        matrix = (
+            torch.where(wide, 1.0, 0.0)[:, None] * rows / torch.where(wide, widths, 1.0)[:, None]
+        )
         return (matrix + matrix.T) / 2
 
     def _next(self) -> Float[Tensor, " n_free"]:

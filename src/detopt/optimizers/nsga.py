@@ -36,7 +36,7 @@ class NSGA2(Optimizer):
 
     Noise favors lucky designs, which then stay for ever. Therefore each round also evaluates some
     designs of the present front again with fresh random numbers, those first that were evaluated
-    the least, and ranks them by the mean of all their values, weighted with their standard errors.
+    the least, and ranks them by the mean of all their values.
 
     Args:
         space: Design space.
@@ -151,17 +151,19 @@ class NSGA2(Optimizer):
         self._follow()
 
     def _rows(self, first: int, n: int) -> list[list[Any] | None]:
-        """Weights, weighted objectives, count and summed constraints; None without an answer."""
+        """Objectives, count and constraints, to be summed; None without an answer.
+
+        All evaluations have as many events, so that each counts the same. Their standard errors
+        are no weights: of a skewed objective, low values have low errors.
+        """
         records = self.records
         found: list[list[Any] | None] = []
         for i in range(first, first + n):
             if not bool(records.answered[i]):
                 found.append(None)
                 continue
-            values, errors = records.objectives[i].numpy(), records.objective_errors[i].numpy()
-            known = np.isfinite(errors) & (errors > 0)
-            weights = 1 / np.where(known, errors, 1.0) ** 2 if known.all() else np.ones_like(values)
-            found.append([weights, weights * values, 1, records.constraints[i].numpy().copy()])
+            values, constraints = records.objectives[i].numpy(), records.constraints[i].numpy()
+            found.append([values.copy(), 1, constraints.copy()])
         return found
 
     def _make_search(self) -> Any:
@@ -189,7 +191,7 @@ class NSGA2(Optimizer):
         self._new = self._allowed(torch.as_tensor(points, dtype=torch.float64))
         members = [one for one in self._search.pop if one.data["sums"] is not None]
         front = [members[i] for i in self._front_of(members)]
-        front.sort(key=lambda one: one.data["sums"][2])
+        front.sort(key=lambda one: one.data["sums"][1])
         self._repeated = front[: self.n_repeated]
 
     @staticmethod
@@ -258,8 +260,8 @@ def _set(individual: Any) -> None:
         individual.F = np.full(n_objectives, WORST)
         individual.G = np.full(n_constraints, WORST)
     else:
-        weights, values, count, constraints = sums
-        individual.F = values / weights
+        values, count, constraints = sums
+        individual.F = values / count
         individual.G = constraints / count
     individual.evaluated.update({"F", "G"})
 

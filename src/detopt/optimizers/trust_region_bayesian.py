@@ -26,6 +26,8 @@ N_DRAWN_BACK = 64  # candidates that are drawn back onto the limits they break
 N_MOVED = 20  # coordinates in which a candidate leaves the center, on average at most
 MAX_FITTED = 200  # evaluations in a model: the nearest to the center
 
+_Modelled = tuple[float, float, int]  # violation and objective of a record, and its index
+
 
 class TrustRegionBayesian(ModelBased):
     r"""A Gaussian process in a region around the best design, which grows and shrinks.
@@ -70,6 +72,8 @@ class TrustRegionBayesian(ModelBased):
         self._successes = 0
         self._failures = 0
         self._model: tuple[Outcomes, Tensor] | None = None
+        self._here: _Modelled | None = None  # best of the present region
+        self._past: _Modelled | None = None  # best of the regions before
 
     def _thetas(self) -> Float[Tensor, "n n_free"]:
         """Designs over the whole space where a region begins, else within the region."""
@@ -107,13 +111,18 @@ class TrustRegionBayesian(ModelBased):
         values, violation = self.records.values[index], self.records.violation[index]
         return _ranked(values, violation)
 
-    def _levels(self) -> tuple[Tensor, Tensor]:
-        """What the model thinks of each of its records, and their indices."""
+    def _modelled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Modelled objective and violation of each of the model's records, and their indices."""
         outcomes, index = self._fitted()
         mean = outcomes.mean(outcomes.features)
         violation = mean[:, 1:].clamp(min=0).sum(dim=1)
         violation = torch.where(self.records.answered[index], violation, torch.inf)
-        return _ranked(mean[:, 0], violation), index
+        return mean[:, 0], violation, index
+
+    def _levels(self) -> tuple[Tensor, Tensor]:
+        """What the model thinks of each of its records, and their indices."""
+        values, violation, index = self._modelled()
+        return _ranked(values, violation), index
 
     def _draw(self) -> Float[Tensor, "batch n"]:
         outcomes, index = self._fitted()
@@ -191,7 +200,7 @@ class TrustRegionBayesian(ModelBased):
         levels, index = self._levels()
         if not begins:
             self._resize(levels, index >= n_before)
-        self.theta = self._best(levels, index)
+        self.theta = self._best()
         if self.length < SHORTEST:
             self._restart()
 
@@ -208,16 +217,17 @@ class TrustRegionBayesian(ModelBased):
         elif self._failures >= math.ceil(max(4, self.cube.n) / self.batch):
             self.length, self._failures = self.length / 2, 0
 
-    def _best(self, levels: Tensor, index: Tensor) -> Float[Tensor, " n_free"]:
-        """The region's best as modelled, or that of an earlier region where it was lower."""
-        here = int(index[levels.argmin()])
-        if not self.n_restarts:
-            return self.records.thetas[here].clone()
-        known = self.records.best()
-        mine = self._raw(torch.tensor([here, known]))
-        return self.records.thetas[here if bool(mine[0] <= mine[1]) else known].clone()
+    def _best(self) -> Float[Tensor, " n_free"]:
+        """The region's best, or that of an earlier region where it was lower, both as modelled."""
+        values, violation, index = self._modelled()
+        i = int(_ranked(values, violation).argmin())
+        self._here = float(violation[i]), float(values[i]), int(index[i])
+        best = self._here if self._past is None else min(self._here, self._past)
+        return self.records.thetas[best[2]].clone()
 
     def _restart(self) -> None:
+        ended = [one for one in (self._past, self._here) if one is not None]
+        self._past, self._here = min(ended, default=None), None
         self._first = len(self.records)
         self.n_restarts += 1
         self.length, self._successes, self._failures = LENGTH, 0, 0
@@ -231,6 +241,8 @@ class TrustRegionBayesian(ModelBased):
             "first": self._first,
             "successes": self._successes,
             "failures": self._failures,
+            "here": [] if self._here is None else list(self._here),
+            "past": [] if self._past is None else list(self._past),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -240,6 +252,14 @@ class TrustRegionBayesian(ModelBased):
         self.n_restarts, self._first = int(state["n_restarts"]), int(state["first"])
         self._successes, self._failures = int(state["successes"]), int(state["failures"])
         self._model = None
+        self._here, self._past = (_unpacked(state[name]) for name in ("here", "past"))
+
+
+def _unpacked(numbers: Sequence[float]) -> _Modelled | None:
+    if not numbers:
+        return None
+    violation, value, index = numbers
+    return float(violation), float(value), int(index)
 
 
 def _ranked(values: Tensor, violation: Tensor) -> Tensor:

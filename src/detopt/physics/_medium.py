@@ -52,13 +52,17 @@ def resolve(particle: str | int | Particle, material: str | Material) -> tuple[B
 
     Raises:
         NotFoundError: One of them does not exist.
-        DomainError: The particle is neutral.
+        DomainError: The particle is neutral, or a quark.
     """
     found = particle if isinstance(particle, Particle) else particles.get(particle)
     if found.charge == 0:
         raise DomainError(
             f"{found.name!r} is neutral and loses no energy by collisions with electrons. "
             "Take a charged particle."
+        )
+    if found.is_quark:
+        raise DomainError(
+            f"{found.name!r} is a quark, which crosses no matter on its own. Take a hadron."
         )
     medium = material if isinstance(material, Material) else materials.get(material)
     return Beam(found.mass, found.charge, found.pdg_id), medium

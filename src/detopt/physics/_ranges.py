@@ -38,17 +38,22 @@ class StoppingTables:
 
 
 def look_up(beam: Beam, medium: Material, name: str, x: Float[Tensor, "*batch"]) -> Tensor:
-    """A quantity of `StoppingTables` at `x`; single precision takes a faster table, to 1e-4."""
+    """A quantity of `StoppingTables` at `x`; single precision takes a faster table, to 1e-4.
+
+    Not a number where `x` is negative or not finite.
+    """
     if x.dtype == torch.float32:
         return _octaves(beam, medium, name, x.device)(x)
-    return torch.exp(getattr(tables(beam, medium), name)(torch.log(x)))
+    finite = torch.where(x == torch.inf, torch.nan, x)
+    return torch.exp(getattr(tables(beam, medium), name)(torch.log(finite)))
 
 
 def radiative(beam: Beam, medium: Material, energy: Float[Tensor, "*batch"]) -> Tensor:
     """Radiative loss; single precision takes a faster table, to 1e-4."""
     if energy.dtype == torch.float32:
         return _radiative_octaves(beam, medium, energy.device)(energy)
-    return radiative_loss(beam, medium, energy)
+    outside = (energy < 0) | (energy == torch.inf)
+    return torch.where(outside, torch.nan, radiative_loss(beam, medium, energy))
 
 
 def residual(

@@ -36,9 +36,9 @@ class UniformSpline:
         return cls(start, step, torch.stack([cubic, square, slopes[:-1], left], dim=-1))
 
     def __call__(self, x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Value at `x`, differentiable in it."""
+        """Value at `x`, differentiable in it; not a number where `x` is none."""
         position = (x - self.start) / self.step
-        cell = position.detach().floor().clamp(0, self.coefficients.shape[0] - 1)
+        cell = position.detach().floor().nan_to_num().clamp(0, self.coefficients.shape[0] - 1)
         table = self.coefficients.to(dtype=x.dtype, device=x.device)
         c3, c2, c1, c0 = table[cell.long()].unbind(dim=-1)
         offset = position - cell

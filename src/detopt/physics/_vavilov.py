@@ -102,7 +102,7 @@ def _shape(score: Tensor, logarithm: Tensor, beta_squared: Tensor) -> Tensor:
     table = _quantile_table()
     row, share = _locate(logarithm, table)
     position = (score - table.start) / table.step
-    cell = position.detach().floor().clamp(0, table.n_cells - 1)
+    cell = position.detach().floor().nan_to_num().clamp(0, table.n_cells - 1)
     cubics = table.coefficients.to(dtype=score.dtype, device=score.device)
     if row.dim() == 0 and beta_squared.dim() == 0:  # one layer: blend the table, not the samples
         blended = _blend(cubics[row], cubics[row + 1], share, beta_squared)
@@ -130,7 +130,7 @@ def _shape_and_slopes(
     cell = offset.floor().clamp_(0, table.n_cells - 1)
     inside = offset.sub_(cell).clamp(0.0, 1.0)
     outside = offset.sub_(inside)
-    index = cell.add_(row, alpha=table.n_cells).int()
+    index = cell.add_(row, alpha=table.n_cells).nan_to_num_().int()
     upper = index + table.n_cells
     columns = _columns(score.dtype, score.device)
 
@@ -179,7 +179,7 @@ def _locate(
 ) -> tuple[Int[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Row of ln kappa in the table, and the share of the next one."""
     index = (logarithm - table.kappa_start) / table.kappa_step
-    row = index.detach().floor().clamp(0, table.coefficients.shape[0] - 2)
+    row = index.detach().floor().nan_to_num().clamp(0, table.coefficients.shape[0] - 2)
     return row.long(), (index - row).clamp(0.0, 1.0)
 
 

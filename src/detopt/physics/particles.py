@@ -73,6 +73,7 @@ NUMBERS = {
 PER_GEV = 1e-3  # the tables are in MeV
 NUCLEUS = 1_000_000_000  # numbers of nuclei begin here; their rows give the mass of the atom
 NEUTRINOS = {12, 14, 16}
+HEAVIEST_QUARK = 8  # numbers from 1 on are quarks, with the two of a fourth generation
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Particle:
     charge: float
     lifetime: float
 
+    @property
+    def is_quark(self) -> bool:
+        """Whether it is a quark or an antiquark, which crosses no matter on its own."""
+        return 1 <= abs(self.pdg_id) <= HEAVIEST_QUARK
+
 
 def names() -> list[str]:
     """Names that `get` knows besides PDG numbers, in alphabetical order."""
@@ -108,7 +114,8 @@ def get(particle: str | int) -> Particle:
             ``"D(s)+"``, or a PDG number, such as 13.
 
     Raises:
-        NotFoundError: There is none; the message suggests the nearest names.
+        NotFoundError: There is none, and the message suggests the nearest names; or the name is
+            that of particles of several charges, and the message lists them.
 
     Note:
         A particle with a measured width has the lifetime that belongs to it. Neutrinos, whose
@@ -118,12 +125,12 @@ def get(particle: str | int) -> Particle:
     References:
         Particle Data Group, Review of Particle Physics, through the package `particle`.
     """
-    from particle import Particle as Entry  # reads its tables: only when a particle is asked for
-    from particle import ParticleNotFound
+    from particle import InvalidParticle, ParticleNotFound  # reads its tables: only when asked
+    from particle import Particle as Entry
 
     try:
         entry = Entry.from_pdgid(_number(particle))
-    except ParticleNotFound:
+    except (InvalidParticle, ParticleNotFound):
         raise NotFoundError(_unknown(particle)) from None
 
     number, charge = int(entry.pdgid), float(entry.charge or 0.0)
@@ -167,10 +174,14 @@ def _number(particle: str | int) -> int:
 
     from particle import Particle as Entry
 
-    found = Entry.findall(pdg_name=particle) or Entry.findall(name=particle)
+    found = Entry.findall(name=particle) or Entry.findall(pdg_name=particle)
     if not found:
         raise NotFoundError(_unknown(particle))
-    return int(found[0].pdgid)
+    if len({entry.charge for entry in found}) > 1:
+        several = sorted(found, key=lambda entry: -(entry.charge or 0))
+        listed = ", ".join(repr(entry.name) for entry in several)
+        raise NotFoundError(f"{particle!r} may be any of {listed}. Name one of them.")
+    return max(int(entry.pdgid) for entry in found)
 
 
 def _unknown(particle: str | int) -> str:

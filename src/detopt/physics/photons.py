@@ -186,4 +186,4 @@ def _coefficient(
     """Sum over processes; single precision takes a faster table, to 1e-5."""
     if energy.dtype == torch.float32:
         return attenuation_table(medium, processes, energy.device)(energy)
-    return attenuation(medium, processes, energy)
+    return attenuation(medium, processes, torch.where(energy == torch.inf, torch.nan, energy))

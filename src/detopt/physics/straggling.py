@@ -239,12 +239,12 @@ def sample_loss(
     Args:
         particle: Name, PDG number or `Particle`.
         material: Name or `Material`.
-        kinetic_energy: Kinetic energy [GeV], > 0.
+        kinetic_energy: Kinetic energy [GeV], > 0; 0 in a tensor is a particle that has stopped.
         path: Thickness of the layer [m], > 0.
         noise: Standard-normal noise, one number for each loss, or the generator to draw it with.
 
     Returns:
-        Energy losses [GeV].
+        Energy losses [GeV]; 0, with zero gradient, where the particle has stopped.
 
     Raises:
         NotFoundError: The particle or the material does not exist.
@@ -264,6 +264,21 @@ def sample_loss(
         P. V. Vavilov, Sov. Phys. JETP 5 (1957) 749.
     """
     beam, medium = _medium.resolve(particle, material)
+    if not isinstance(kinetic_energy, Tensor):
+        return _sample(beam, medium, kinetic_energy, path, noise)
+    stopped = kinetic_energy == 0
+    moving = torch.where(stopped, beam.mass, kinetic_energy)
+    return torch.where(stopped, 0.0, _sample(beam, medium, moving, path, noise))
+
+
+def _sample(
+    beam: Beam,
+    medium: Material,
+    kinetic_energy: TensorLike,
+    path: TensorLike,
+    noise: Tensor | torch.Generator,
+) -> Float[Tensor, "*batch"]:
+    """`sample_loss` of a moving particle."""
     layer = _layer(beam, medium, kinetic_energy, path)
     shape = layer.width.shape
     if isinstance(noise, torch.Generator):
@@ -324,7 +339,7 @@ def _chord_of(
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Offset and rise of the line at each score."""
     position = torch.add(N_CELLS / 2, noise.detach(), alpha=1 / CELL)
-    cell = position.clamp_(0, N_CELLS - 1).int()
+    cell = position.nan_to_num_().clamp_(0, N_CELLS - 1).int()
     at = chords.index_select(0, cell.reshape(-1)).reshape(noise.shape)
     offset, rise = torch.view_as_real(at).unbind(-1)
     return offset, rise

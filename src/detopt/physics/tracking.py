@@ -215,7 +215,8 @@ def track_resolution(
         Standard deviations and covariances at the beam line.
 
     Raises:
-        DomainError: There are fewer than 3 layers, or a Python number is not positive.
+        DomainError: Fewer than 3 layers measure across the beam or fewer than 2 along it, or a
+            Python number is not positive.
 
     Note:
         For tracks that turn by less than about 0.3 rad. All layers share the logarithm of the
@@ -230,6 +231,8 @@ def track_resolution(
     sine = theta.sin()
     angle = _layer_angles(layers.thickness, p / sine, sine, mass)
     along = layers.resolution if layers.longitudinal is None else layers.longitudinal
+    _require_measuring("resolution", layers.resolution, degree=2)
+    _require_measuring("longitudinal", along, degree=1)
     across, along = layers.resolution.clamp(max=PASSIVE), along.clamp(max=PASSIVE)
 
     slope = angle / sine.unsqueeze(-1)
@@ -252,6 +255,16 @@ def track_resolution(
         transverse=transverse,
         longitudinal=longitudinal,
     )
+
+
+def _require_measuring(name: str, resolution: Tensor, degree: int) -> None:
+    """Refuses a tracker in which too few layers have a finite resolution."""
+    fewest = int(resolution.isfinite().sum(-1).min()) if resolution.numel() else 0
+    if fewest <= degree:
+        raise DomainError(
+            f"`{name}` must be finite in more than {degree} layers to fit degree {degree}, got "
+            f"{fewest}. A passive layer does not measure: add layers that do."
+        )
 
 
 def _layer_angles(thickness: Tensor, momentum: Tensor, sine: Tensor, mass: float) -> Tensor:

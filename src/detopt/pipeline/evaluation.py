@@ -156,14 +156,16 @@ def chunks(problem: Problem, request: Request, seed: Seed) -> list[Chunk]:
     if n_events < 1:
         raise DomainError(f"The number of events must be >= 1, got {n_events}.")
     stream = seed.child(*request.stream)
-    sizes = [
-        min(problem.chunk_size, n_events - first)
-        for first in range(0, n_events, problem.chunk_size)
-    ]
     return [
         Chunk(request.theta, stream.child(i), size, request.gradient)
-        for i, size in enumerate(sizes)
+        for i, size in enumerate(_sizes(problem, n_events))
     ]
+
+
+def _sizes(problem: Problem, n_events: int) -> list[int]:
+    """Numbers of events of the chunks; the last one may be shorter."""
+    firsts = range(0, n_events, problem.chunk_size)
+    return [min(problem.chunk_size, n_events - first) for first in firsts]
 
 
 def summarize_chunk(problem: Problem, chunk: Chunk) -> tuple[Summary, float]:
@@ -256,9 +258,20 @@ def _resampled(
     outcomes = []
     with one_thread(), torch.no_grad():
         for _ in range(n_samples):
-            index = torch.randint(summary.n_rows, (summary.n_rows,), generator=rng)
+            index = _resampling(summary, rng)
             outcomes.append(problem.judge(summary.rows(index), design))
     return outcomes
+
+
+def _resampling(summary: Summary, rng: torch.Generator) -> Tensor:
+    """Rows drawn with replacement, within each of the `strata` that the summary may have."""
+    strata = getattr(summary, "strata", None)
+    if strata is None:
+        return torch.randint(summary.n_rows, (summary.n_rows,), generator=rng)
+    groups = [(strata == number).nonzero().flatten() for number in strata.unique()]
+    return torch.cat(
+        [group[torch.randint(len(group), group.shape, generator=rng)] for group in groups]
+    )
 
 
 def _standard_errors(outcomes: Sequence[Outcome]) -> tuple[float, dict[str, float]]:
@@ -292,13 +305,11 @@ def combine(
         own = seed.child(*request.stream)
         std_error, errors = _standard_errors(_resampled(problem, whole, design, own, N_BOOTSTRAP))
     gradient, spread = None, None
+    n_events = problem.n_events if request.n_events is None else request.n_events
     if gradients is not None:
         stack = torch.stack(list(gradients))
         gradient = stack.sum(dim=0) + direct
-        n_chunks = len(stack)
-        spread = torch.full_like(gradient, torch.nan)
-        if n_chunks > 1:
-            spread = stack.std(dim=0) * n_chunks**0.5
+        spread = _spread(stack, _sizes(problem, n_events))
     return Evaluation(
         request=replace(request, theta=request.theta.detach().clone()),
         value=float(outcome.objective),
@@ -306,10 +317,33 @@ def combine(
         gradient=gradient,
         gradient_std_error=spread,
         terms=named_terms(outcome) | errors,
-        n_events=problem.n_events if request.n_events is None else request.n_events,
+        n_events=n_events,
         cpu_s=cpu_s,
         rows=whole if request.rows else None,
     )
+
+
+def _spread(
+    gradients: Float[Tensor, "n_chunks n_free"], sizes: Sequence[int]
+) -> Float[Tensor, " n_free"]:
+    r"""Standard error of the sum of the chunks' gradients, NaN with one chunk.
+
+    Chunk c of :math:`n_c` events contributes :math:`g_c`, of variance :math:`n_c s^2`:
+
+    .. math::
+        s^2 = \frac{1}{C - 1} \sum_c \frac{1}{n_c}
+            \Big(g_c - \frac{n_c}{N} \sum_b g_b\Big)^2, \qquad \sigma = s \sqrt{N}
+    """
+    n_chunks = len(gradients)
+    if n_chunks < 2:
+        return torch.full_like(gradients[0], torch.nan)
+    if len(set(sizes)) == 1:
+        equal: Tensor = gradients.std(dim=0) * n_chunks**0.5
+        return equal
+    shares = gradients.new_tensor(sizes)[:, None] / sum(sizes)
+    residuals = gradients - shares * gradients.sum(dim=0)
+    variance: Tensor = (residuals.square() / shares).sum(dim=0) / (n_chunks - 1)
+    return variance.sqrt()
 
 
 def named_terms(outcome: Outcome) -> dict[str, float]:

@@ -48,11 +48,13 @@ class Pipeline(Problem):
         treatment: "fixed" (nominal values), "marginalized" (a draw for each of `n_events`) or
             "profiled" (nominal values, and the objective gets a `SummaryWithSlopes`).
         slopes: How slopes are made: "forward", or "differences" for stages with steps or cuts.
+        constraint_names: All constraints that the objective's outcome names, so that a method
+            which cannot keep them is refused.
 
     Raises:
         DesignError: A nuisance parameter is called as a design parameter, or the hard pipeline
             has others.
-        ConfigError: No such treatment or slopes.
+        ConfigError: No such treatment or slopes, or the hard pipeline has other constraints.
         DomainError: A free nuisance parameter cannot be marginalized.
     """
 
@@ -74,12 +76,14 @@ class Pipeline(Problem):
     nuisances: Nuisances | None = None
     treatment: str = "fixed"
     slopes: str = "forward"
+    constraint_names: tuple[str, ...] = ()
     _memory: "_Memory" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._memory = _Memory()
         self._check()
         self._check_nuisances()
+        self._check_hard_constraints()
 
     def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Summary:
         """Run the first four stages on a chunk of events.
@@ -105,9 +109,15 @@ class Pipeline(Problem):
         return summarize_with_slopes(stages, self.nuisances, design, rng, self.slopes)
 
     def judge(self, summary: Summary, design: Design) -> Outcome:
-        """Run the last stage; it sees the nominal values of the nuisance parameters."""
+        """Run the last stage; it sees the nominal values of the nuisance parameters.
+
+        Raises:
+            ConfigError: The outcome's constraints are not those of `constraint_names`.
+        """
         whole = design if self.nuisances is None else self.nuisances.augment(design)
-        return self.objective(summary, whole)
+        outcome = self.objective(summary, whole)
+        _refuse_undeclared(outcome.constraints, self.constraint_names)
+        return outcome
 
     def cost(self, design: Design) -> Tensor | None:
         """What `price` says."""
@@ -116,7 +126,7 @@ class Pipeline(Problem):
     def with_space(self, space: DesignSpace) -> "Pipeline":
         """The same stages over another space."""
         hard = None if self.hard is None else self.hard.with_space(space)
-        return dataclasses.replace(self, space=space, hard=hard)
+        return self._settings_to(dataclasses.replace(self, space=space, hard=hard))
 
     @property
     def reference(self) -> Problem:
@@ -165,6 +175,26 @@ class Pipeline(Problem):
             self.nuisances.draw(self.space.start, 1, torch.Generator())
         else:
             self.nuisances.widths(self.space.start)
+
+    def _check_hard_constraints(self) -> None:
+        """Refuse a search for constraints that the verdict does not know, or the reverse."""
+        if self.hard is not None and set(self.hard.constraint_names) != set(self.constraint_names):
+            raise ConfigError(
+                "The hard pipeline must have the same `constraint_names`, got "
+                f"{', '.join(self.hard.constraint_names) or 'none'} beside "
+                f"{', '.join(self.constraint_names) or 'none'}."
+            )
+
+
+def _refuse_undeclared(found: Mapping[str, Tensor], declared: Sequence[str]) -> None:
+    """A constraint that nobody declared would be ignored by methods that cannot keep it."""
+    if set(found) == set(declared):
+        return
+    listed = "".join(f'"{name}", ' for name in found).rstrip()
+    raise ConfigError(
+        f"The outcome has the constraints {', '.join(found) or 'none'}, and the pipeline declares "
+        f"{', '.join(declared) or 'none'}. Say `constraint_names=({listed})` in `Pipeline`."
+    )
 
 
 class _Memory:

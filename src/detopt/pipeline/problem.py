@@ -5,7 +5,7 @@ __all__ = ["FunctionProblem", "Problem"]
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,8 @@ from detopt.pipeline.outcome import Outcome, Summary
 from detopt.pipeline.pictures import Scatter, Scene
 
 RESERVED = {"start", "final"}  # names of designs that every study has
+SETTINGS = ("on_failure", "objective_names", "constraint_names")
+ProblemT = TypeVar("ProblemT", bound="Problem")
 
 
 class Problem(ABC):
@@ -69,6 +71,13 @@ class Problem(ABC):
     def with_space(self, space: DesignSpace) -> "Problem":
         """The same problem over another space, such as one with frozen parameters."""
 
+    def _settings_to(self, other: ProblemT) -> ProblemT:
+        """`other` with what was set on this problem itself beside the arguments of its class."""
+        for name in SETTINGS:
+            if name in vars(self):
+                setattr(other, name, getattr(self, name))
+        return other
+
     def with_dtype(self, dtype: torch.dtype) -> "Problem":
         """The same problem in another precision."""
         import copy
@@ -100,6 +109,12 @@ class Problem(ABC):
             if name in RESERVED:
                 raise DesignError(f"A baseline cannot be called `{name}`. Choose another name.")
             self.space.check(design)
+
+
+_WANTED = (
+    "The function must give one real number for each event, a tensor of the shape ({n},) of "
+    "float32 or float64, got {got}. Do not average over the events, and convert what counts."
+)
 
 
 @dataclass(frozen=True)
@@ -139,8 +154,18 @@ class FunctionProblem(Problem):
         self._check()
 
     def summarize(self, design: Design, n_events: int, rng: torch.Generator) -> Values:
-        """The function's value for each event."""
-        return Values(self.function(design, n_events, rng))
+        """The function's value for each event.
+
+        Raises:
+            DomainError: The function does not give one real number for each event.
+        """
+        found = self.function(design, n_events, rng)
+        if not isinstance(found, Tensor):
+            raise DomainError(_WANTED.format(n=n_events, got=f"a {type(found).__name__}"))
+        if found.shape != (n_events,) or not found.is_floating_point():
+            got = f"{tuple(found.shape)} of {str(found.dtype).removeprefix('torch.')}"
+            raise DomainError(_WANTED.format(n=n_events, got=got))
+        return Values(found)
 
     def judge(self, summary: Summary, design: Design) -> Outcome:
         """The mean over the events."""
@@ -155,7 +180,7 @@ class FunctionProblem(Problem):
         """The same function over another space."""
         import dataclasses
 
-        return dataclasses.replace(self, space=space)
+        return self._settings_to(dataclasses.replace(self, space=space))
 
     def scene(self, design: Design) -> Scene | None:
         """The picture that `view` makes."""

@@ -31,6 +31,7 @@ class Record:
         problem: The design problem, built again.
         history: All rounds so far.
         result: `result.json`, or None before the end.
+        events: Fewest and most events of the evaluations, or None before the first.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Record:
     problem: Problem
     history: Sequence[Round]
     result: Mapping[str, Any] | None
+    events: tuple[int, int] | None = None
 
     @property
     def best_baseline(self) -> str | None:
@@ -91,6 +93,7 @@ def load_record(folder: Path, problem: Problem | None = None) -> Record:
             problem=config.recipe.make() if problem is None else problem,
             history=store.rounds(),
             result=load_result(folder) if (folder / FILE).is_file() else None,
+            events=store.store.event_range(store.id),
         )
     finally:
         store.close()

@@ -14,6 +14,7 @@ from detopt.optimizers import METHODS
 from detopt.reports import budget, evaluation, figures, health, scene, style, tables, tolerances
 from detopt.reports.record import Record
 from detopt.reports.words import interval, number, unit_of
+from detopt.runtime.constraints import broken_words
 from detopt.runtime.family import family
 
 AFTERWARDS = (
@@ -68,6 +69,15 @@ def _verdict_section(record: Record) -> Section | None:
         + [
             f"The simulation of the design “{name}” failed: {why}"
             for name, why in result.get("failures", {}).items()
+        ]
+        + [
+            f"The design “{name}” breaks {words}."
+            for name in result.get("constraints", {})
+            if (words := broken_words(result, name))
+        ]
+        + [
+            f"The design “{name}” has no interval: {why}"
+            for name, why in result.get("without_interval", {}).items()
         ],
         table=tables.evaluation_rows(result),
         columns=("design", "objective, 95 % interval", "relative to final", "cost"),
@@ -217,7 +227,7 @@ def _sensitivity_section(record: Record) -> Section | None:
     figure = evaluation.sensitivity_figure(found)
     if figure is None:
         return None
-    value = record.history[-1].value if record.history else 0.0
+    value = _value_at_optimum(record)
     known = tolerances.tolerances(record.result or {}, record.problem.space, value)
     steepest = max(found, key=lambda entry: entry["curvature"] or 0.0)["name"]
     alt = f"Gradient and curvature of the entries of theta; the largest curvature has {steepest}."
@@ -234,6 +244,14 @@ def _sensitivity_section(record: Record) -> Section | None:
         ("entry of θ", "gradient", "curvature", "tolerance: 1 % worse"),
         folded=True,
     )
+
+
+def _value_at_optimum(record: Record) -> float:
+    """What the search would see at the final design; in an old result that of the last round."""
+    value = (record.result or {}).get("objective_at_theta")
+    if value is not None:
+        return float(value)
+    return record.history[-1].value if record.history else 0.0
 
 
 def _diagnostics_section(record: Record) -> Section | None:

@@ -31,6 +31,7 @@ from detopt.design import (
 from detopt.reports.record import Record, element_names
 from detopt.reports.tolerances import Tolerance
 from detopt.reports.words import duration, interval, number, unit_of
+from detopt.runtime.constraints import broken_words
 from detopt.runtime.family import Member
 
 SHORT = 12  # letters of a digest
@@ -63,7 +64,6 @@ def facts(record: Record) -> Facts:
     if config.method_options:
         options = ", ".join(f"{key} = {value}" for key, value in config.method_options.items())
         method += f" ({options})"
-    events = record.problem.n_events if config.events is None else config.events
     options = ", ".join(f"{key} = {value}" for key, value in config.options.items())
     return [
         ("Use case", config.use_case),
@@ -72,7 +72,7 @@ def facts(record: Record) -> Facts:
         ("Free parameters", f"{len(space.free)} with {space.n_free} entries{frozen}"),
         ("Method", method),
         ("Rounds", f"{len(history)} of {config.rounds}"),
-        ("Evaluations", f"{sum(r.n_evaluations for r in history)} with {events} events each"),
+        ("Evaluations", f"{sum(r.n_evaluations for r in history)} with {_events(record)} each"),
         ("Independent re-evaluation", f"{config.evaluation_events} events for each design"),
         ("Seed", str(config.seed)),
         ("Wall time", f"{duration(sum((r.wall_s for r in history), 0.0))} (optimization)"),
@@ -80,6 +80,16 @@ def facts(record: Record) -> Facts:
         ("Versions", _versions(record.result)),
         ("Run it again", f"detopt run {record.folder.resolve().name}/study.yaml"),
     ]
+
+
+def _events(record: Record) -> str:
+    """Events of the evaluations that were made, or of those that would be."""
+    if record.events is not None:
+        low, high = record.events
+        return f"{low} events" if low == high else f"{low} to {high} events"
+    config = record.config
+    own = record.problem.n_events if config.events is None else config.events
+    return f"{config.method_options.get('n_events', own)} events"
 
 
 def _versions(result: Mapping[str, Any] | None) -> str:
@@ -99,7 +109,9 @@ def evaluation_rows(result: Mapping[str, Any]) -> list[Row]:
         value = objective["value"]
         share = f"{value / final:#.3g}" if final and value else "–"
         mark = name if name in {"start", "final"} else "baseline"
-        note = "best baseline" if name == result.get("best_baseline") else ""
+        notes = ["best baseline"] if name == result.get("best_baseline") else []
+        breaks = broken_words(result, name)
+        note = ", ".join([*notes, f"breaks {breaks}"] if breaks else notes)
         rows.append(Row(name, (interval(objective, unit), share, number(cost)), note, mark))
     return rows
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from detopt.runtime.constraints import broken_words
+
 LARGE = 1e7  # from here on numbers are written with a power of ten
 SAME = 1e-6  # relative difference of costs that counts as none
 
@@ -17,7 +19,7 @@ class Verdict:
     """What came out.
 
     Args:
-        kind: `better`, `worse`, `undecided` or `unfinished`.
+        kind: `better`, `worse`, `undecided`, `forbidden` (it breaks a constraint) or `unfinished`.
         sentence: In one sentence.
         remark: What else must be said.
     """
@@ -101,7 +103,12 @@ def verdict(result: Mapping[str, Any] | None, n_rounds: int, status: str) -> Ver
     remark = (
         "" if best is None else f"The search started from {interval(objective['start'], unit)}."
     )
-    return Verdict(kind, sentence + endings[kind], remark)
+    breaks = broken_words(result, "final")
+    if breaks:
+        return Verdict("forbidden", f"{sentence}. But it breaks {breaks}: it is no answer.", remark)
+    breaks = broken_words(result, "start" if best is None else best)
+    also = f" Beware: {other.removeprefix('of ')} breaks {breaks}." if breaks else ""
+    return Verdict(kind, sentence + endings[kind] + also, remark)
 
 
 def _compare(

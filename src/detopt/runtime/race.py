@@ -9,7 +9,7 @@ simulation with fresh events, which no method sees, and which cost no calls.
 __all__ = ["Checkpoint", "Plan", "Run", "planned_rounds", "race", "run_from_dict"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -111,15 +111,28 @@ class Run:
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, where a verdict that failed is None."""
+        """Plain data for JSON, where a verdict that failed is None.
+
+        A constraint that is no number is the text "nan", or "inf" or "-inf": None says that there
+        is none.
+        """
         data = asdict(self)
         for one in data["checkpoints"]:
             one["value"] = one["value"] if math.isfinite(one["value"]) else None
+            worst = one["violation"]
+            one["violation"] = worst if worst is None or math.isfinite(worst) else str(worst)
         return data
 
 
 def _broken(violation: float | None) -> bool:
     return violation is not None and not violation <= 0
+
+
+def _worst(constraints: Sequence[float]) -> float | None:
+    """The largest constraint; NaN where one is, for then nothing says that it holds."""
+    if any(math.isnan(value) for value in constraints):
+        return math.nan
+    return max(constraints, default=None)
 
 
 def planned_rounds(make: Callable[[int], Optimizer], budget: int) -> int:
@@ -266,7 +279,7 @@ class _Race:
             _, outcome = summarize_design(reference, design, FRESH, self.plan.evaluation_events)
         except SimulationError:
             return math.nan, None, []
-        violation = max((float(one) for one in outcome.constraints.values()), default=None)
+        violation = _worst([float(one) for one in outcome.constraints.values()])
         goals = [float(outcome.objectives[name]) for name in self.problem.objective_names]
         return float(outcome.objective), violation, goals
 
@@ -286,7 +299,9 @@ class _Race:
         keep = non_dominated(values.to(torch.float64)).nonzero().flatten().tolist()
         judged = [self._judge(allowed[i].request.theta) for i in keep]
         return [
-            goals for value, worst, goals in judged if math.isfinite(value) and not _broken(worst)
+            goals
+            for value, worst, goals in judged
+            if all(map(math.isfinite, [value, *goals])) and not _broken(worst)
         ]
 
     def _to_target(self) -> float | None:
@@ -314,8 +329,13 @@ class _Race:
 
 def run_from_dict(data: dict[str, Any]) -> Run:
     """The run that `Run.as_dict` describes."""
-    checkpoints = [
-        Checkpoint(**{**one, "value": math.nan if one["value"] is None else one["value"]})
-        for one in data["checkpoints"]
-    ]
-    return Run(**{**data, "checkpoints": checkpoints})
+    return Run(**{**data, "checkpoints": [_checkpoint(one) for one in data["checkpoints"]]})
+
+
+def _checkpoint(data: dict[str, Any]) -> Checkpoint:
+    value, worst = data["value"], data.get("violation")
+    numbers = {
+        "value": math.nan if value is None else value,
+        "violation": None if worst is None else float(worst),
+    }
+    return Checkpoint(**{**data, **numbers})

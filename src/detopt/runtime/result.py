@@ -4,6 +4,7 @@ __all__ = ["Interval", "Result", "Sensitivity", "conclude", "load_result"]
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from detopt._version import __version__
 from detopt.design import Design
-from detopt.errors import CheckpointError, SimulationError
-from detopt.pipeline import Problem, Request, Summary, merge
-from detopt.pipeline.evaluation import bootstrap
+from detopt.errors import CheckpointError
+from detopt.pipeline import Outcome, Problem, Request, Summary
 from detopt.runtime.digests import design_digest
-from detopt.runtime.executors import DesignChunk, Executor
+from detopt.runtime.executors import Executor
+from detopt.runtime.reevaluation import judge, resample, summarize_all
 from detopt.runtime.rounds import Round
 from detopt.runtime.storage import Lineage, Link
 from detopt.runtime.store import write_whole
@@ -31,7 +32,7 @@ LEVEL = 0.95
 N_RESAMPLES = 1_000
 STEP = 0.1  # of theta, for curvatures
 FILE = "result.json"
-PIECES = 16  # progress is reported this often in the re-evaluation
+NEEDED = ("objective_name", "evaluation_events", "method", "design", "cost", "objective")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,25 @@ def load_result(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is damaged: it holds no mapping.")
+    _check(data, path)
     return data
+
+
+def _check(data: Mapping[str, Any], path: Path) -> None:
+    """Refuse a result without what all that read it need."""
+    missing = [key for key in NEEDED if key not in data]
+    if missing:
+        raise CheckpointError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+    for key in ("design", "cost", "objective"):
+        if not (isinstance(data[key], dict) and {"start", "final"} <= data[key].keys()):
+            raise CheckpointError(f"{path} is damaged: `{key}` lacks start or final.")
+    for name in ("start", "final"):
+        numbers = data["objective"][name]
+        known = isinstance(numbers, dict) and {"value", "low", "high"} <= numbers.keys()
+        if not known or not all(isinstance(x, int | float | None) for x in numbers.values()):
+            raise CheckpointError(f"{path} is damaged: the objective of {name} is no interval.")
+        if not isinstance(data["design"][name], dict):
+            raise CheckpointError(f"{path} is damaged: the design of {name} is no mapping.")
 
 
 def conclude(
@@ -113,33 +132,42 @@ def conclude(
     resampling independent rows. A design whose simulation fails has no numbers where the problem
     says `on_failure="skip"`, and its reason stands under `failures`. `evaluation_events` were asked
     for; `evaluation_rows` count the independent rows that there were, which a source with a limited
-    number of events makes fewer.
+    number of events makes fewer. `constraints` are those of each design, broken where positive. A
+    design whose resampled objective fails has no interval, and the reason under `without_interval`.
 
     Raises:
         SimulationError: A simulation failed, and the problem says to stop then.
     """
     problem = study.problem
     designs = study.designs
-    summaries, failures = _summarize_all(study, executor, designs, listener)
-    samples = {
-        name: _resample(study, summary, designs[name]) for name, summary in summaries.items()
+    summaries, failures = summarize_all(study, executor, designs, listener)
+    outcomes = {name: judge(problem, one, designs[name]) for name, one in summaries.items()}
+    resampled = {
+        name: resample(study, one, designs[name], N_RESAMPLES) for name, one in summaries.items()
     }
+    samples = {name: values for name, (values, _) in resampled.items()}
     intervals = {
-        name: _interval(problem, summary, designs[name], samples[name])
-        for name, summary in summaries.items()
+        name: Interval(float(outcome.objective), *_ends(samples[name]))
+        for name, outcome in outcomes.items()
     }
     missing = torch.full((N_RESAMPLES,), math.nan, dtype=torch.float64)
     samples |= dict.fromkeys(failures, missing)
     intervals |= dict.fromkeys(failures, Interval(math.nan, math.nan, math.nan))
-    sensitivities = _sensitivities(study, executor, listener)
+    constraints = {name: _constraints(outcome) for name, outcome in outcomes.items()}
+    level, sensitivities = _sensitivities(study, executor, listener)
     final = summaries.get("final")
     plots = [] if final is None else problem.reference.diagnose(final)
     diagnostics = [vars(plot) for plot in plots]
-    data = _collect(study, designs, intervals, samples, sensitivities, diagnostics)
+    data = _collect(study, designs, intervals, samples, constraints)
     found = {
+        "constraints": constraints,
+        "diagnostics": diagnostics,
+        "objective_at_theta": level,
+        "sensitivities": [vars(sensitivity) for sensitivity in sensitivities],
         "evaluation_rows": {name: summary.n_rows for name, summary in summaries.items()},
         "differences": _differences(intervals, samples),
         "failures": failures,
+        "without_interval": {name: why for name, (_, why) in resampled.items() if why},
     }
     result = Result(data | found, summaries)
     _keep(study, result, designs["final"])
@@ -168,89 +196,30 @@ def _differences(
     return found
 
 
+def _constraints(outcome: Outcome) -> dict[str, float]:
+    """By name; the least number stands for minus infinity, which keeps the constraint."""
+    numbers = {name: float(value) for name, value in outcome.constraints.items()}
+    return {k: -sys.float_info.max if v == -math.inf else v for k, v in numbers.items()}
+
+
 def _ends(samples: Float[Tensor, " n"]) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     low, high = samples.quantile(torch.tensor([tail, 1 - tail], dtype=samples.dtype)).tolist()
     return low, high
 
 
-def _summarize_all(
-    study: "Study",
-    executor: Executor,
-    designs: Mapping[str, Design],
-    listener: Callable[[str, int, int, Round | None], None] | None,
-) -> tuple[dict[str, Summary], dict[str, str]]:
-    """Summaries by design, and why the others have none."""
-    n_events = study.config.evaluation_events
-    summaries: dict[str, Summary] = {}
-    failures: dict[str, str] = {}
-    for i, (name, design) in enumerate(designs.items()):
-        try:
-            summaries[name] = _summarize(
-                study, executor, name, design, n_events, listener, i, len(designs)
-            )
-        except SimulationError as error:
-            if study.problem.on_failure == "stop":
-                raise
-            failures[name] = str(error)
-    return summaries, failures
-
-
-def _summarize(
-    study: "Study",
-    executor: Executor,
-    name: str,
-    design: Design,
-    n_events: int,
-    listener: Callable[[str, int, int, Round | None], None] | None,
-    index: int,
-    n_designs: int,
-) -> Summary:
-    problem = study.problem.reference
-    stream = study.seed.child("evaluation")  # the same events for every design
-    size = problem.chunk_size
-    starts = range(0, n_events, size)
-    work = [
-        DesignChunk(design, stream.child(i), min(size, n_events - first))
-        for i, first in enumerate(starts)
-    ]
-    parts: list[Summary] = []
-    per_piece = max(1, math.ceil(len(work) / PIECES))
-    for first in range(0, len(work), per_piece):
-        parts += executor.summarize(work[first : first + per_piece])
-        if listener is not None:
-            done = index * len(work) + len(parts)
-            listener(f"re-evaluating {name}", done, n_designs * len(work), None)
-    return merge(parts)
-
-
-def _cast(design: Design, problem: Problem) -> Design:
-    return design.to(problem.reference.dtype)
-
-
-def _resample(study: "Study", summary: Summary, design: Design) -> Float[Tensor, " n"]:
-    judge = study.problem.reference
-    seed = study.seed.child("evaluation")
-    return bootstrap(judge, summary, _cast(design, study.problem), seed, N_RESAMPLES)
-
-
-def _interval(
-    problem: Problem, summary: Summary, design: Design, samples: Float[Tensor, " n"]
-) -> Interval:
-    with torch.no_grad():
-        outcome = problem.reference.judge(summary, _cast(design, problem))
-    return Interval(float(outcome.objective), *_ends(samples))
-
-
 def _sensitivities(
     study: "Study",
     executor: Executor,
     listener: Callable[[str, int, int, Round | None], None] | None,
-) -> list[Sensitivity]:
-    """First and second derivatives of the optimized objective at the final design."""
+) -> tuple[float, list[Sensitivity]]:
+    """The optimized objective at the final design, and its first and second derivatives.
+
+    NaN and nothing where parameters are discrete.
+    """
     space = study.problem.space
     if space.has_discrete:
-        return []
+        return math.nan, []
     center = study.optimizer.recommend()
     steps = STEP * torch.eye(len(center), dtype=center.dtype)
     points = [center, *(center + sign * row for row in steps for sign in (1, -1))]
@@ -263,7 +232,7 @@ def _sensitivities(
     middle, *sides = [e.value for e in executor.evaluate(requests, study.seed)]
     if listener is not None:
         listener("sensitivities", 1, 1, None)
-    return [
+    return middle, [
         Sensitivity(
             label,
             (sides[2 * i] - sides[2 * i + 1]) / (2 * STEP),
@@ -278,12 +247,17 @@ def _collect(
     designs: Mapping[str, Design],
     intervals: Mapping[str, Interval],
     samples: Mapping[str, Tensor],
-    sensitivities: list[Sensitivity],
-    diagnostics: list[dict[str, Any]],
+    constraints: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     baselines = [name for name in designs if name not in {"start", "final"}]
+
+    def rank(name: str) -> tuple[bool, float]:
+        """Those that keep the constraints come first."""
+        allowed = all(value <= 0 for value in constraints[name].values())
+        return not allowed, intervals[name].value
+
     judged = [name for name in baselines if math.isfinite(intervals[name].value)]
-    best = min(judged, key=lambda name: intervals[name].value, default=None)
+    best = min(judged, key=rank, default=None)
     chosen = {"start": "start", "final": "final", "baseline": best}
     history = study.history
 
@@ -315,8 +289,6 @@ def _collect(
         },
         "best_baseline": best,
         "theta": study.optimizer.recommend().tolist(),
-        "diagnostics": diagnostics,
-        "sensitivities": [vars(sensitivity) for sensitivity in sensitivities],
     }
 
 

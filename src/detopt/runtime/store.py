@@ -247,9 +247,13 @@ def _read_place(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        place: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        place = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
+    if not isinstance(place, dict) or not isinstance(place.get("database"), str):
+        raise CheckpointError(f"{path} is damaged: it names no database.")
+    if not all(isinstance(place.get(key), str | None) for key in ("blobs", "run")):
+        raise CheckpointError(f"{path} is damaged: `blobs` and `run` must be texts.")
     return place
 
 

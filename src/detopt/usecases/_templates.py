@@ -58,6 +58,9 @@ class ProfiledStrength(Objective[SummaryWithSlopes]):
             \frac{\partial \nu_k}{\partial b} + \frac{\delta_{ab}}{w_a^2}
 
     Its metrics are the uncertainty without any nuisance parameter, and the numbers of events.
+    A bin in which no event is simulated gives no information: slopes by differences, which events
+    that a shifted parameter moves into it can have there, count as 0. No other number of events in
+    such a bin would make the uncertainty larger.
 
     Args:
         nuisances: The nuisance parameters, for their widths at the design.
@@ -77,9 +80,11 @@ class ProfiledStrength(Objective[SummaryWithSlopes]):
         assert isinstance(rows, TemplateRows)
         signal, background = (t.double().mean(dim=0) for t in (rows.signal, rows.background))
         moved, shifted = (summary.slopes[key].double() for key in ("signal", "background"))
-        slopes = moved.mean(dim=0) + shifted.mean(dim=0)
+        counts = signal + background
+        filled = (counts > 0).unsqueeze(-1)
+        slopes = torch.where(filled, moved.mean(dim=0) + shifted.mean(dim=0), 0.0)
         templates = Templates(
-            counts=signal + background,
+            counts=counts,
             slopes=torch.cat([signal.unsqueeze(-1), slopes], dim=-1),
             simulation_variance=(rows.signal + rows.background).double().square().mean(dim=0)
             / rows.n_rows,

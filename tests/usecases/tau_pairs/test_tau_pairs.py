@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from detopt.pipeline import merge
+from detopt.pipeline import SummaryWithSlopes, merge
 from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
-from detopt.usecases._templates import ProfiledStrength
+from detopt.usecases._templates import ProfiledStrength, TemplateRows
 from detopt.usecases.tau_pairs import Config, build
 from detopt.usecases.tau_pairs import events as generator
 from detopt.usecases.tau_pairs.events import PROCESSES, TauPairs, power_law
@@ -126,6 +126,27 @@ def test_few_simulated_events_cost_sensitivity_in_training():
         for rows in (summary, twice)
     ]
     assert losses[0] > losses[1] > 1.0
+
+
+@pytest.mark.parametrize("simulation_errors", [False, True])
+def test_a_bin_without_simulated_events_tells_nothing(simulation_errors):
+    """A shifted parameter moves an event into a bin that is empty: it counts as no bin at all."""
+    objective = ProfiledStrength(nuisances(), simulation_errors)
+    summary, _ = summarize_design(PROBLEM, START, Seed(1), 400)
+    slopes = dict(summary.slopes)
+    moved = torch.zeros_like(slopes["background"][:, :1])
+    moved[7] = 3.0
+    wider = SummaryWithSlopes(
+        TemplateRows(*(torch.nn.functional.pad(rows, (0, 1)) for rows in summary.values.tensors())),
+        {
+            "signal": torch.cat([slopes["signal"], torch.zeros_like(moved)], dim=1),
+            "background": torch.cat([slopes["background"], moved], dim=1),
+        },
+    )
+    whole = nuisances().augment(START)
+    torch.testing.assert_close(
+        objective(wider, whole).objective, objective(summary, whole).objective
+    )
 
 
 def test_cross_entropy_is_that_of_torch():

@@ -14,7 +14,7 @@ from typing import Any
 
 import fsspec
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, ConfigError
 from detopt.runtime.storage.encoding import digest_of
 
 PARTIAL = ".partial"  # end of a temporary name
@@ -26,11 +26,17 @@ class BlobStore:
     Args:
         url: Folder, or any URL that fsspec knows, such as `s3://bucket/prefix`.
         options: Options of the file system, such as endpoint and credentials.
+
+    Raises:
+        ConfigError: No such kind of URL, or its driver is not installed.
     """
 
     def __init__(self, url: str | Path, **options: Any) -> None:
         self.url = str(url)
-        self._system, root = fsspec.core.url_to_fs(self.url, **options)
+        try:
+            self._system, root = fsspec.core.url_to_fs(self.url, **options)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"Cannot use the files at {self.url}: {error}.") from error
         self._root = PurePosixPath(root)
         self._is_local = "file" in _protocols(self._system)
 

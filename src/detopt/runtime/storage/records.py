@@ -256,6 +256,14 @@ class Store:
         query = sql.select(sql.func.count()).where(table.c.run_id == run_id)
         return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
 
+    def event_range(self, run_id: str) -> tuple[int, int] | None:
+        """Fewest and most events of the evaluations of a run, or None without any."""
+        table = schema.evaluation
+        ends = sql.func.min(table.c.n_events), sql.func.max(table.c.n_events)
+        query = sql.select(*ends).where(table.c.run_id == run_id)
+        low, high = self.database.read(lambda connection: connection.execute(query).one())
+        return None if low is None else (low, high)
+
     def log(
         self, kind: str, data: Mapping[str, Any], run_id: str | None = None, key: str | None = None
     ) -> None:
