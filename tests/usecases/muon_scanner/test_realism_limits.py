@@ -16,7 +16,7 @@ from detopt.usecases.muon_scanner.realism.association import associated
 from detopt.usecases.muon_scanner.realism.plane_fits import fit_plane_hits
 from detopt.usecases.muon_scanner.realism.plane_hits import PlaneHits, Response, plane_hits
 from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
-from detopt.usecases.muon_scanner.realism.planes import Planes, flat_axes, tilted_axes
+from detopt.usecases.muon_scanner.realism.planes import Planes, flat_axes
 from detopt.usecases.muon_scanner.realism.pruning import prune
 
 MUON = torch.tensor(5.0, dtype=torch.float64)
@@ -210,35 +210,16 @@ def test_a_tilted_panel_measures_nothing_inside_the_volume():
     problem = build(Config(**IMAGE, tilted=True))
     design = tilted_into_the_volume(problem)
     events = problem.source(4, Seed("tilted").generator(), torch.float64)
-    for simulator, depth in ((problem.simulator, 0.02), (problem.reference.simulator, 0.0)):
-        hits = simulator(events, design, Seed("hits").generator()).above
-        planes = simulator.instrument(design).above
-        root = hits.root_weight[0, 3]
-        seen = root > 0.01 * root.max()
-        u = (hits.scaled[0, 0, 3] / root)[seen]
-        heights = planes.center[2, 3] + planes.along[0, 2, 3] * u
-        assert seen.sum() > 100
-        assert heights.min().item() > 1.0 - depth - 5e-3  # the errors of weak hits are large
-        assert heights.max().item() > 1.05
-
-
-def test_a_panel_past_the_face_of_the_volume_fades_with_the_right_gradient(rng):
-    tracks, state = muons(3, rng), rng.get_state()
-
-    def recorded(tilt, height):
-        rng.set_state(state)
-        planes = dataclasses.replace(
-            panels(heights=(0.1, 0.2), efficiency=0.999),
-            center=torch.stack([0 * height, 0 * height, height]),
-            along=tilted_axes(tilt, -tilt),
-            is_flat=False,
-        )
-        response = Response(0.3, faces=(-0.3, 0.105))
-        hits, _ = plane_hits(tracks, planes, response, rng, backwards=True)
-        return hits.root_weight * 1e-4, hits.usable
-
-    inputs = (tensor(0.05, -0.05).requires_grad_(), tensor(0.1, 0.102).requires_grad_())
-    assert torch.autograd.gradcheck(recorded, inputs)
+    simulator = problem.reference.simulator
+    hits = simulator(events, design, Seed("hits").generator()).above
+    planes = simulator.instrument(design).above
+    root = hits.root_weight[0, 3]
+    seen = root > 0.01 * root.max()
+    u = (hits.scaled[0, 0, 3] / root)[seen]
+    heights = planes.center[2, 3] + planes.along[0, 2, 3] * u
+    assert seen.sum() > 100
+    assert heights.min().item() > 1.0 - 5e-3
+    assert heights.max().item() > 1.05
 
 
 def test_side_panels_see_the_muons_that_leave_through_the_sides():

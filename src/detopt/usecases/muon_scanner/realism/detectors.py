@@ -109,7 +109,7 @@ def _real(
     response = Response(
         None if instrument.sizing.is_final else config.smoothness,
         config.noise_density,
-        faces if config.tilted else None,
+        faces if config.tilted and instrument.sizing.is_final else None,
     )
     reconstruction = RealReconstruction(
         instrument, reference, config.known_momentum, prior, config.misalignment**2

@@ -19,8 +19,6 @@ from detopt.usecases.muon_scanner.realism.kinks import (
 )
 from detopt.usecases.muon_scanner.realism.planes import Crossing, Planes, cross
 
-SOFT_FACE = 0.02  # m; depth over which panels fade out past a face of the volume
-
 
 @dataclass(frozen=True)
 class Response:
@@ -29,8 +27,9 @@ class Response:
     Args:
         smoothness: Full width of the panels' edges [m], or None for sharp ones.
         noise_density: Mean number of noise hits per m2 of panel beside a muon.
-        faces: Heights of the volume's lower and upper face, which tilted panels may reach past
-            [m]; None where they cannot.
+        faces: Heights of the volume's lower and upper face, at which tilted panels end [m]; None
+            where they do not, as in the soft simulation: fading out there, muons that cross just
+            past the face would be the noise of the gradient.
     """
 
     smoothness: float | None
@@ -80,8 +79,7 @@ def plane_hits(
       :math:`h = o_n + \omega_u v - \omega_v u`, with the line's slopes t to the normal;
     - it responds with the efficiency whose log odds are shifted;
     - a tilted one ends at the height of its face of the volume, past which the line may have been
-      scattered: a crossing there counts as one beside the panel, with soft edges less and less
-      over 2 cm;
+      scattered: a crossing there counts as one beside the panel;
     - a noise hit lies anywhere on the panel with the probability :math:`1 - e^{-\nu A}` for an
       area A, as a second candidate that nothing tells from the first.
 
@@ -104,7 +102,7 @@ def plane_hits(
     lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
 
     if response.faces is not None:
-        outside = _outside(crossing, planes, response, backwards=backwards)
+        outside = _outside(crossing, planes, response.faces, backwards=backwards)
         alive = outside if alive is None else outside * alive
     gate = _gate(crossing.local, planes, response, crossing, alive)
     soft = response.smoothness is not None
@@ -183,18 +181,14 @@ def _inside(
 
 
 def _outside(
-    crossing: Crossing, planes: Planes, response: Response, *, backwards: bool
+    crossing: Crossing, planes: Planes, faces: tuple[float, float], *, backwards: bool
 ) -> Float[Tensor, "n *batch"]:
-    """1 where lines cross panels beyond their face of the volume, else 0; the root of that."""
-    assert response.faces is not None
-    low, high = response.faces
+    """1 where lines cross panels outside of their face of the volume, else 0."""
+    low, high = faces
     depth = high - crossing.height if backwards else crossing.height - low
     if planes.is_upright is not None:
         depth = depth.masked_fill(_column(planes.is_upright), 0.0)
-    if response.smoothness is None:
-        return (depth <= 0).to(depth.dtype)
-    t = (1 - depth / min(response.smoothness, SOFT_FACE)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    return (depth <= 0).to(depth.dtype)
 
 
 def _in_plane(
