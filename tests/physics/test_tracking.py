@@ -211,3 +211,18 @@ def test_passive_layers_do_not_count_as_measurements(resolution, longitudinal, m
 def test_tracker_without_field_is_refused():
     with pytest.raises(DomainError, match="`field` must be > 0"):
         track_resolution(layers(), 1.0, 0.0)
+
+
+def test_several_resolutions_are_mapped_at_once():
+    several = torch.tensor([1e-4, 2e-4], dtype=torch.float64)
+
+    def curvature_error(resolution):
+        tracker = layers()
+        other = dataclasses.replace(
+            tracker, resolution=resolution * torch.ones_like(tracker.resolution)
+        )
+        return track_resolution(other, 1.0, 1.0).momentum
+
+    found = torch.func.vmap(curvature_error)(several)
+    expected = torch.stack([curvature_error(one) for one in several])
+    torch.testing.assert_close(found, expected)

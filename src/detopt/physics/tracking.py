@@ -259,7 +259,10 @@ def track_resolution(
 
 def _require_measuring(name: str, resolution: Tensor, degree: int) -> None:
     """Refuses a tracker in which too few layers have a finite resolution."""
-    fewest = int(resolution.isfinite().sum(-1).min()) if resolution.numel() else 0
+    try:
+        fewest = int(resolution.isfinite().sum(-1).min()) if resolution.numel() else 0
+    except RuntimeError:  # within `vmap`, where values cannot be read
+        return
     if fewest <= degree:
         raise DomainError(
             f"`{name}` must be finite in more than {degree} layers to fit degree {degree}, got "
