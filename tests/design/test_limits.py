@@ -150,7 +150,7 @@ def test_a_limit_acts_alike_whatever_its_bound_is(bound):
 
 
 @pytest.mark.parametrize(
-    ("method", "n_rounds", "bound"), [("adam", 60, 1.0), ("adam", 60, 0.0), ("bayesian", 3, 0.0)]
+    ("method", "n_rounds", "bound"), [("adam", 60, 1.0), ("adam", 60, 0.0), ("bayesian", 5, 0.0)]
 )
 def test_optimum_on_a_limit_is_found_whatever_its_bound_is(method, n_rounds, bound):
     limit = Limit("reach", lambda design: design["area"].square().sum() - 1 + bound, bound)
