@@ -102,8 +102,7 @@ def plane_hits(
     lottery = torch.rand(shape[1:], generator=rng, dtype=noise.dtype)
 
     if response.faces is not None:
-        outside = _outside(crossing, planes, response.faces, backwards=backwards)
-        alive = outside if alive is None else outside * alive
+        alive = _outside(crossing, planes, response.faces, alive, backwards=backwards)
     gate = _gate(crossing.local, planes, response, crossing, alive)
     soft = response.smoothness is not None
     passage = pass_panels(planes, crossing, gate, muons, backwards=backwards, soft=soft)
@@ -119,10 +118,7 @@ def plane_hits(
         root_p = root_p * passage.alive
     root_weight = root_p / _column(planes.resolution)
     scaled = (root_weight * recorded + noise) * (root_p > 0)
-    likelihood: Tensor | float = 1.0
-    log_odds = _log_odds(planes)
-    if log_odds.requires_grad:
-        likelihood = likelihood_ratio(responds, logsigmoid(log_odds), logsigmoid(-log_odds))
+    likelihood = _likelihood(planes, responds)
     root, candidates = root_weight[None], scaled[:, None]
     if response.noise_density > 0:
         false_hits = _noise(planes, noise, response.noise_density, rng)
@@ -181,14 +177,20 @@ def _inside(
 
 
 def _outside(
-    crossing: Crossing, planes: Planes, faces: tuple[float, float], *, backwards: bool
+    crossing: Crossing,
+    planes: Planes,
+    faces: tuple[float, float],
+    alive: Tensor | None,
+    *,
+    backwards: bool,
 ) -> Float[Tensor, "n *batch"]:
-    """1 where lines cross panels outside of their face of the volume, else 0."""
+    """`alive` where lines cross panels outside of their face of the volume, else 0."""
     low, high = faces
     depth = high - crossing.height if backwards else crossing.height - low
     if planes.is_upright is not None:
         depth = depth.masked_fill(_column(planes.is_upright), 0.0)
-    return (depth <= 0).to(depth.dtype)
+    outside = (depth <= 0).to(depth.dtype)
+    return outside if alive is None else outside * alive
 
 
 def _in_plane(
@@ -221,6 +223,14 @@ def _efficiency(planes: Planes) -> Float[Tensor, "n #n_volumes 1"]:
     if planes.log_odds_shift is None:
         return _column(planes.efficiency)
     return _log_odds(planes).sigmoid()
+
+
+def _likelihood(planes: Planes, responds: Bool[Tensor, "n *batch"]) -> Tensor | float:
+    """Likelihood ratio of the responses, where it depends on the efficiency."""
+    log_odds = _log_odds(planes)
+    if not log_odds.requires_grad:
+        return 1.0
+    return likelihood_ratio(responds, logsigmoid(log_odds), logsigmoid(-log_odds))
 
 
 def _log_odds(planes: Planes) -> Float[Tensor, "n #n_volumes 1"]:
