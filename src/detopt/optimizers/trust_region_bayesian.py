@@ -4,6 +4,7 @@ __all__ = ["TrustRegionBayesian"]
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -255,7 +256,8 @@ class TrustRegionBayesian(ModelBased):
         self._here, self._past = (_unpacked(state[name]) for name in ("here", "past"))
 
 
-def _unpacked(numbers: Sequence[float]) -> _Modelled | None:
+def _unpacked(numbers: Sequence[Any]) -> _Modelled | None:
+    """What `state_dict` stores of a design: violation, value and index, or nothing."""
     if not numbers:
         return None
     violation, value, index = numbers

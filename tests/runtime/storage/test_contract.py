@@ -13,7 +13,18 @@ from detopt.testing.postgres import new_database
 from detopt.testing.store_contract import StoreContract
 
 
-class TestSqlite(StoreContract, BudgetContract):
+class _Printed:
+    """What a program printed is kept, whatever bytes it had."""
+
+    @pytest.mark.parametrize(("text", "kept"), [("a\0b", "a\ufffdb"), ("a\udcffb", "a?b")])
+    def test_an_error_may_hold_any_sign(self, store: Store, text: str, kept: str) -> None:
+        names = store.tasks.add("run-1", [NewTask("0", "chunk", "a" * 64)], max_attempts=1)
+        (lease,) = store.tasks.claim("worker", 600.0)
+        store.tasks.fail(lease, text)
+        assert store.tasks.states(names)[names[0]].error == kept
+
+
+class TestSqlite(_Printed, StoreContract, BudgetContract):
     @pytest.fixture
     def database_url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'study.sqlite'}"
@@ -23,7 +34,7 @@ class TestSqlite(StoreContract, BudgetContract):
         return str(tmp_path / "blobs")
 
 
-class TestPostgres(StoreContract, BudgetContract):
+class TestPostgres(_Printed, StoreContract, BudgetContract):
     @pytest.fixture
     def database_url(self, postgres: str, tmp_path: Path) -> str:
         return new_database(postgres, f"t{abs(hash(str(tmp_path)))}")
@@ -33,7 +44,7 @@ class TestPostgres(StoreContract, BudgetContract):
         return str(tmp_path / "blobs")
 
     def test_connections_that_are_cut_lose_nothing_and_double_nothing(self, store: Store) -> None:
-        n_tasks, over = 40, threading.Event()
+        n_tasks, begun, over = 40, threading.Event(), threading.Event()
         added: list[int] = []
         cut = sql.text(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -44,7 +55,9 @@ class TestPostgres(StoreContract, BudgetContract):
         def disturb() -> int:
             n_cut, seen = 0, -1
             with other.connect() as connection:
-                while not over.wait(0.3):
+                n_cut += connection.execute(cut).scalar_one()  # of the pool, on any machine
+                begun.set()
+                while not over.wait(0.05):
                     if len(added) > seen:  # a slow machine gets on between two cuts, too
                         seen = len(added)
                         n_cut += connection.execute(cut).scalar_one()
@@ -52,6 +65,7 @@ class TestPostgres(StoreContract, BudgetContract):
 
         with ThreadPoolExecutor(1) as pool:
             disturbance = pool.submit(disturb)
+            begun.wait(60)
             try:
                 for i in range(n_tasks):
                     store.tasks.add("run-1", [NewTask(str(i), "chunk", "a" * 64)])
