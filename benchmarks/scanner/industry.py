@@ -26,7 +26,8 @@ from torch import Tensor
 from detopt.design import Design
 from detopt.optimizers import make
 from detopt.pipeline import Pipeline, evaluate
-from detopt.pipeline.evaluation import bootstrap, summarize_design
+from detopt.pipeline.evaluation import summarize_design
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 from detopt.usecases.muon_scanner import Config, build
 from scanner.common import BENCHMARKS, say

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from detopt.design import Design
-from detopt.pipeline.evaluation import bootstrap, summarize_design
+from detopt.pipeline.evaluation import summarize_design
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 from detopt.runtime import Study, StudyConfig
 from detopt.usecases.muon_scanner import Config, build

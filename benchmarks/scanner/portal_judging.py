@@ -10,8 +10,8 @@ from torch import Tensor
 
 from detopt.design import Design
 from detopt.pipeline import Pipeline, Summary
-from detopt.pipeline.evaluation import bootstrap
 from detopt.pipeline.outcome import merge
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 from detopt.usecases.muon_scanner.portal.score import PortalRows
 from detopt.usecases.muon_scanner.portal.source import CLEAN

@@ -19,7 +19,8 @@ import torch
 from detopt.design import Design
 from detopt.optimizers import make
 from detopt.pipeline import Problem, evaluate
-from detopt.pipeline.evaluation import bootstrap, summarize_design
+from detopt.pipeline.evaluation import summarize_design
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 from detopt.simulators.geant4.folders import VARIABLE
 from detopt.usecases.sampling_calorimeter import Config, build, write_library

@@ -136,6 +136,24 @@ def test_muons_with_a_hit_far_away_are_left_out(detopt, recorded, here, method):
     assert answer.document["largest"]["value"] < 1e3
 
 
+def test_muons_without_a_track_are_counted(detopt, recorded, here):
+    table = here / "hits.csv"
+    names, first, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([names, ",," + first.split(",", 2)[2], *rows]) + "\n")
+    answer = detopt("reconstruct", *recorded)
+    assert "poca image of 399 muons" in answer.out
+    assert "1 muons with fewer than two hits on a side" in answer.out
+
+
+@pytest.mark.parametrize(("unit", "is_empty"), [("GeV", False), ("keV", True)])
+def test_image_without_any_scattering_is_noticed(detopt, recorded, here, unit, is_empty):
+    path = here / "g.yaml"
+    path.write_text(path.read_text().replace("unit: GeV", f"unit: {unit}"))
+    answer = detopt("reconstruct", *recorded)
+    assert answer.code == 0
+    assert ("No voxel has data" in answer.err) == is_empty
+
+
 def test_table_without_a_good_muon_names_the_wrong_hits(detopt, recorded, here):
     table = here / "hits.csv"
     table.write_text(spoil(table.read_text(), every=1))

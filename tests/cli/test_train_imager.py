@@ -55,3 +55,10 @@ def test_wrong_arguments_are_refused(detopt, here, arguments, message):
     answer = detopt("train-imager", *arguments)
     assert answer.code == 2
     assert message in answer.err
+
+
+def test_folder_in_place_of_the_file_is_named(detopt, here):
+    (here / "mine.safetensors").mkdir()
+    answer = detopt("train-imager", "--out", "mine.safetensors", "--force")
+    assert answer.code == 2
+    assert "is a folder. Name a file." in answer.err

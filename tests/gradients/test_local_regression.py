@@ -1,13 +1,15 @@
 """Gradients from a quadratic that is fitted around the design."""
 
+import math
+
 import pytest
 import torch
 
-from detopt.design import Continuous, DesignSpace, Real
+from detopt.design import Continuous, DesignSpace, Limit, Real
 from detopt.errors import MethodError
 from detopt.gradients import Verdict, check_gradients
 from detopt.gradients.local_regression import LocalRegression
-from detopt.pipeline import FunctionProblem, evaluate
+from detopt.pipeline import Evaluation, FunctionProblem, evaluate
 from detopt.random import Seed
 
 SLOPE = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64)
@@ -68,3 +70,30 @@ def test_the_gradient_check_agrees():
 def test_unusable_settings_are_refused(options, match):
     with pytest.raises(MethodError, match=match):
         LocalRegression(**options)
+
+
+def test_error_is_unknown_where_those_of_the_values_are():
+    estimator = LocalRegression(common_random_numbers=False)
+    requests = estimator.requests(AT, ("round", 0), None)
+    answers = [Evaluation(one, float(SLOPE @ one.theta), math.nan, None, None) for one in requests]
+    found = estimator.combine(answers)
+    torch.testing.assert_close(found.gradient, SLOPE, rtol=1e-2, atol=1e-2)
+    assert bool(found.gradient_std_error.isnan().all())
+
+
+def test_gradient_on_a_limit_is_that_of_the_inside():
+    """By hand: 2 (0 - 3), 2 (0 - 4), although half of the neighbourhood is not allowed."""
+    at = torch.zeros(2, dtype=torch.float64)
+    limit = Limit("sum", lambda design: design["x"].sum(), 0.0)
+    space = DesignSpace([Continuous("x", [0.0, 0.0], Real())], limits=[limit])
+    target = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    found = []
+    for k in range(20):
+        requests = LocalRegression().allowed_requests(space, at, ("round", k), None)
+        assert all(space.allows(request.theta) for request in requests)
+        answers = [
+            Evaluation(r, float((r.theta - target).square().sum()), math.nan, None, None)
+            for r in requests
+        ]
+        found.append(LocalRegression().combine(answers).gradient)
+    torch.testing.assert_close(torch.stack(found), (-2 * target).expand(20, -1), rtol=0.1, atol=0.3)

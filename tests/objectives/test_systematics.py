@@ -13,7 +13,7 @@ from detopt.objectives import (
     moved_shares,
 )
 from detopt.pipeline import FunctionProblem, Outcome
-from detopt.pipeline.evaluation import bootstrap
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 
 EDGES = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64)

@@ -167,3 +167,24 @@ def test_odds_are_those_of_the_round_where_designs_have_their_own_events():
     answers = [Evaluation(r, float(space.design(r.theta)["c"]), 0.1, None, None) for r in requests]
     gradient = optimizer.estimator.combine(answers).gradient
     assert gradient[1:].tolist() == pytest.approx([-0.25, 0.25], abs=0.05)
+
+
+def test_error_of_the_mean_covers_what_all_draws_share():
+    """Over rounds: events shift all draws of a round alike."""
+    space = DesignSpace([Continuous("x", 0.0, Real()), Categorical("c", ("a", "b"), "a")])
+
+    def shifted(design, n_events, rng):
+        noise = torch.randn(n_events, generator=rng, dtype=torch.float64)
+        return design["x"] + 0.3 * design["c"] + noise
+
+    problem = problem_of(shifted, space)
+    optimizer = make("gumbel_softmax", space, 20, {"n_draws": 8}, problem)
+    theta = torch.zeros(3, dtype=torch.float64)
+    values, errors = [], []
+    for k in range(40):
+        requests = optimizer.estimator.requests(theta, ("round", k), 10)
+        found = optimizer.estimator.combine([evaluate(problem, r, Seed(0)) for r in requests])
+        values.append(found.value)
+        errors.append(found.value_std_error)
+    scatter = float(torch.tensor(values).std())
+    assert sum(errors) / len(errors) == pytest.approx(scatter, rel=0.35)

@@ -20,7 +20,8 @@ from detopt.design import (
 )
 from detopt.errors import MethodError, SimulationError
 from detopt.optimizers import METHODS, make
-from detopt.pipeline import FunctionProblem, Outcome, evaluate
+from detopt.pipeline import Evaluation, FunctionProblem, Outcome, evaluate
+from detopt.pipeline.problem import Values
 from detopt.random import Seed
 
 SMALL = {  # options that keep the tests short
@@ -272,3 +273,31 @@ def test_names_of_objectives_must_stay():
     evaluations[0] = dataclasses.replace(evaluations[0], terms=terms)
     with pytest.raises(MethodError, match="were first, second, now first"):
         optimizer.tell(evaluations)
+
+
+@pytest.mark.parametrize("method", ["local_surrogate", "lgso", "end_to_end_surrogate"])
+def test_search_stays_where_the_simulation_can_be_done(method):
+    """The objective falls towards designs that fail, beyond x = 1."""
+    space = DesignSpace([Continuous("x", [0.0, 0.0], Real())])
+    effort = {"n_steps": 60, "n_warm_steps": 20, "batch": 64}
+    options = {} if method == "local_surrogate" else {"training": effort, "batch": 4}
+    options |= {"n_drawn": 200} if method == "lgso" else {}
+    optimizer = make(method, space, 20, options)
+    rng = torch.Generator().manual_seed(3)
+    for _ in range(20):
+        answers = []
+        for request in optimizer.ask():
+            x, y = request.theta.tolist()
+            noise = 0.1 * torch.randn(50, generator=rng, dtype=torch.float64)
+            values = y**2 - x + noise
+            answers.append(
+                Evaluation.failed(request, "does not fit")
+                if x > 1
+                else Evaluation(
+                    request, float(values.mean()), 0.014, None, None, rows=Values(values)
+                )
+            )
+        optimizer.tell(answers)
+    x, y = optimizer.recommend().tolist()
+    assert 0.6 < x < 1.1
+    assert abs(y) < 0.3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detopt.design import Continuous, Design, DesignSpace, Interval, Real
+from detopt.design import Continuous, Design, DesignSpace, Interval, Limit, Real
 from detopt.errors import MethodError
 from detopt.optimizers import make
 from detopt.optimizers.multi_start import EXCHANGE_REPEATS, FINAL_REPEATS
@@ -235,3 +235,26 @@ def test_impossible_plans_are_refused(options, n_rounds, what):
 def test_only_domains_of_choices_settle():
     assert isinstance(RowShares(2), Settling)
     assert not isinstance(Real(), Settling)
+
+
+def priced(bound):
+    """The summed price of both choices is limited."""
+    return Limit("price", lambda design: (design["share"] * COST.to(design["share"])).sum(), bound)
+
+
+def test_pure_choices_above_a_limit_are_left_out():
+    """Two of the worst choice, to which the mosaics lead, cost 0.9."""
+    space = DesignSpace(MIXED.parameters, limits=[priced(0.75)])
+    made = problem(space, misled, [{"share": number(BEST), "x": number(0.2)}])
+    optimizer = make("multi_start", space, 40, {}, made)
+    asked = walk(optimizer, made, 40)
+    assert all(space.allows(request.theta) for requests in asked for request in requests)
+    found = space.design(optimizer.recommend())
+    torch.testing.assert_close(found["share"], number(BEST), rtol=0, atol=1e-4)
+
+
+def test_settled_start_above_a_limit_is_refused():
+    """The start of the space, a mosaic, costs 0.69; settled, it costs 0.9."""
+    space = DesignSpace(MIXED.parameters, limits=[priced(0.75)])
+    with pytest.raises(MethodError, match="Start from a pure choice that keeps the limits"):
+        make("multi_start", space, 40, {}, problem(space, mosaic))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Real
+from detopt.design import Categorical, Continuous, DesignSpace, Integer, Interval, Limit, Real
 from detopt.errors import MethodError, NotFoundError
 from detopt.gradients import FiniteDifferences, Pathwise
 from detopt.optimizers import METHODS, LocalSurrogate, make
@@ -418,3 +418,23 @@ def test_plateau_around_the_start_stops_no_local_surrogate(noise):
     optimizer = make("local_surrogate", SPACE, 5)
     walk(optimizer, problem_of(flat), 5)
     assert bool(optimizer.recommend().isfinite().all())
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "finite_differences", "local_regression"])
+def test_adam_walks_along_a_bent_limit(estimator):
+    """In theta of an interval a straight limit is bent; by hand the optimum is (-0.5, 0.5)."""
+    limit = Limit("sum", lambda design: design["x"].sum(), 0.0)
+    space = DesignSpace([Continuous("x", [-0.5, -0.5], Interval(-3.0, 3.0))], limits=[limit])
+    target = torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+    def bowl(design, n_events, rng):
+        return (design["x"] - target).square().sum().expand(n_events)
+
+    case = FunctionProblem(space, bowl, n_events=2, dtype=torch.float64)
+    optimizer = make("adam", space, 60, {"estimator": estimator}, case)
+    for _ in range(60):
+        requests = [dataclasses.replace(one, std_error=False) for one in optimizer.ask()]
+        assert all(space.allows(request.theta) for request in requests)
+        optimizer.tell([evaluate(case, request, Seed(0)) for request in requests])
+    found = space.design(optimizer.recommend())["x"]
+    assert found.tolist() == pytest.approx([-0.5, 0.5], abs=0.08)

@@ -220,6 +220,17 @@ def test_gradients_through_a_map_match_finite_differences():
     assert torch.autograd.gradcheck(transport, inputs)
 
 
+def test_jacobian_through_a_map_is_mapped_over_particles(rng):
+    grid, starts = linear_map(3), 0.5 * torch.rand(4, 3, generator=rng, dtype=torch.float64)
+
+    def end(start):
+        return runge_kutta(start, vector(0.1, 0.2, 1.0), 1, grid, 0.3, n_steps=3)[0]
+
+    together = torch.func.vmap(torch.func.jacrev(end))(starts)
+    alone = [torch.autograd.functional.jacobian(end, start) for start in starts]
+    torch.testing.assert_close(together, torch.stack(alone))
+
+
 def test_gradients_of_the_integral_and_the_kick_match_finite_differences():
     def kick(strength, start, end):
         return momentum_kick(field_integral(UniformField(strength), start, end, n_points=3))

@@ -181,6 +181,19 @@ def test_soft_path_tends_to_the_hard_one(softness):
     assert (gap <= softness * math.log(2) * (1 + 1e-12)).all()
 
 
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (1.0, 0.0, 0.3)])
+def test_soft_path_fades_as_a_line_leaves_the_mantle(direction):
+    # from a chord to a miss by 0.1 of the radius, in small steps
+    offset = torch.linspace(0.9, 1.1, 2001, dtype=torch.float64, requires_grad=True)
+    origin = torch.stack([torch.full_like(offset, -3.0), offset, -0.5 + 0 * offset], dim=-1)
+    crossing = cylinder_crossing(origin, vector(*direction), ORIGIN, 1.0, 5.0)
+    soft = soft_path_length(*crossing, 0.1)
+    (slope,) = torch.autograd.grad(soft.sum(), offset)
+    assert soft.diff().abs().max() < 0.02
+    assert (slope[1100:] < 0).all()
+    assert (path_length(*crossing)[1001:] == 0).all()
+
+
 def test_path_stops_at_the_ends_of_the_ray():
     length = path_length(vector(-1.0), vector(5.0), start=1.0, end=3.0)
     assert length.item() == 2.0

@@ -313,3 +313,19 @@ def test_gradient_below_threshold_is_zero_and_not_nan():
     beta = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(cherenkov_angle(beta, 1.33), beta)
     assert gradient == 0
+
+
+@pytest.mark.parametrize("function", [cherenkov_angle, lambda b, n: cherenkov_photons(0.01, b, n)])
+def test_a_particle_at_rest_has_no_light_and_no_slope(function):
+    beta = float64(0.0, 0.3)
+    light = function(beta, 1.5)
+    assert (light == 0).all()
+    assert (torch.autograd.grad(light.sum(), beta)[0] == 0).all()
+
+
+def test_counts_without_light_follow_it_by_the_mean_slope():
+    dark = float64(*100 * [0.0])
+    counts = sample_counts(dark, torch.Generator().manual_seed(1))
+    (slope,) = torch.autograd.grad(counts.sum(), dark)
+    torch.testing.assert_close(slope, torch.ones_like(slope))
+    assert counts.mean().item() == pytest.approx(0.0, abs=0.2)

@@ -174,6 +174,19 @@ def test_gradient_of_the_mean_visible_energy_matches_finite_differences():
         assert float(slope[layer]) == pytest.approx(difference, rel=1e-3)
 
 
+@pytest.mark.parametrize("options", [{"spread": 0.0}, {"sampling": 0.0}])
+def test_gradient_without_one_kind_of_fluctuation_matches_finite_differences(options):
+    stack, step = sampling_stack(10), 1e-6
+
+    def visible(energy):
+        return sample_pion_showers(stack, energy, rng(), **options)[:, 1::2].sum()
+
+    leaf = energies(20.0, 20).requires_grad_()
+    (slope,) = torch.autograd.grad(visible(leaf), leaf)
+    sides = [visible(leaf.detach() + sign * step) for sign in (1, -1)]
+    assert float(slope.sum()) == pytest.approx(float(sides[0] - sides[1]) / (2 * step), rel=1e-5)
+
+
 # --- refusals
 
 

@@ -544,6 +544,37 @@ def test_designs_are_a_batch_with_common_random_numbers():
     assert response(designs, showers).resolution.shape == (3,)
 
 
+def test_designs_of_a_medium_are_a_batch():
+    stack, one = sandwich(), torch.ones((), dtype=torch.float64)
+    cell = torch.tensor([[1.0, 1.0], [2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    designs = stack.with_thickness(stack.thickness * cell.repeat(1, 25))
+    alone = [stack_medium(stack.with_thickness(one)) for one in designs.thickness]
+    media, energy = stack_medium(designs), 10 * torch.ones(4, 1, dtype=torch.float64)
+    # as many spots as designs, so that a wrong axis would not be noticed by its length
+    spots = sample_spots(energy, media, 3, seeded())
+    single = [sample_spots(energy[:, 0], medium, 3, seeded()) for medium in alone]
+    torch.testing.assert_close(spots.position, torch.stack([s.position for s in single], 1))
+    torch.testing.assert_close(spots.energy, torch.stack([s.energy for s in single], 1))
+    inside = torch.stack([lateral_containment(1.0, 10 * one, medium) for medium in alone])
+    torch.testing.assert_close(lateral_containment(1.0, 10 * one, media), inside)
+
+
+@pytest.mark.parametrize("weight", [1.0, 100.0])
+def test_layers_in_front_of_a_photon_shower_have_finite_gradients(weight):
+    energy = torch.full((20,), 10.0, dtype=torch.float64)
+
+    def visible(thickness):
+        stack = sandwich().with_thickness(thickness)
+        return sample_layer_energies(stack, energy, seeded(), "photon")[:, 1::2].sum()
+
+    leaf = sandwich().thickness.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(weight * visible(leaf), leaf)
+    change = 1e-7 * torch.eye(len(leaf), dtype=torch.float64)[0]
+    expected = (visible(leaf.detach() + change) - visible(leaf.detach() - change)) / 2e-7
+    assert slope[0].item() == pytest.approx(weight * expected.item(), rel=1e-4)
+    assert slope.isfinite().all()
+
+
 def test_float32_agrees_with_float64():
     stack = sandwich()
     single = mean_layer_energies(stack.with_thickness(stack.thickness.float()), torch.tensor(10.0))
@@ -614,6 +645,33 @@ def test_fluctuated_fractions_have_mean_and_spread(mean, spread):
 def test_the_electromagnetic_fraction_stays_between_0_and_1(energy):
     assert 0 <= em_fraction(energy) < 1
     assert em_fraction(2 * energy) >= em_fraction(energy)
+
+
+def test_without_spread_the_fraction_is_its_mean_and_moves_with_it():
+    mean, spread = float64(0.2, 0.5, 0.9), scalar(0.0)
+    share = fluctuated_em_fraction(mean, spread, torch.tensor(1.5, dtype=torch.float64))
+    torch.testing.assert_close(share, mean)
+    by_mean, by_spread = torch.autograd.grad(share.sum(), (mean, spread))
+    torch.testing.assert_close(by_mean, torch.ones_like(by_mean))
+    assert by_spread.item() == pytest.approx(3 * 1.5)  # one normal of 1.5 for each share
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.12])
+def test_a_shower_of_one_kind_alone_stays_so(spread):
+    mean = float64(0.0, 1.0)
+    share = fluctuated_em_fraction(mean, spread, torch.tensor([[-2.0], [2.0]], dtype=mean.dtype))
+    torch.testing.assert_close(share, mean.expand(2, 2))
+    assert torch.autograd.grad(share.sum(), mean)[0].isfinite().all()
+
+
+def test_each_hadron_may_have_its_own_e_over_h():
+    stack, ratios = sandwich(n=4), torch.linspace(1.0, 2.0, 8, dtype=torch.float64)
+    energy, start = torch.full_like(ratios, 30.0), torch.zeros_like(ratios)
+    arguments = stack, energy, torch.full_like(ratios, 0.5), start
+    # as many showers as layers, so that a wrong axis would not be noticed by its length
+    together = hadron_layer_energies(*arguments, ratios)
+    alone = [hadron_layer_energies(*arguments, one)[0] for one in ratios]
+    torch.testing.assert_close(together, torch.stack(alone))
 
 
 def test_a_compensating_calorimeter_sees_pions_as_electrons():

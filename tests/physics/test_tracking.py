@@ -226,3 +226,16 @@ def test_several_resolutions_are_mapped_at_once():
     found = torch.func.vmap(curvature_error)(several)
     expected = torch.stack([curvature_error(one) for one in several])
     torch.testing.assert_close(found, expected)
+
+
+def test_gradient_of_a_layer_without_matter_is_that_of_a_thin_one():
+    def errors(thickness):
+        found = track_resolution(dataclasses.replace(layers(5), thickness=thickness), 1.0, 1.0)
+        return torch.stack([found.impact, found.momentum, found.longitudinal_impact])
+
+    known = vector(0.0, 0.01, 0.01, 0.01, 0.01)
+    slope = torch.autograd.functional.jacobian(errors, known)[:, 0]
+    step = vector(1e-7, 0.0, 0.0, 0.0, 0.0)
+    difference = (errors(known + step) - errors(known)) / 1e-7
+    torch.testing.assert_close(slope, difference, rtol=1e-4, atol=0.0)
+    assert (slope > 0).all()

@@ -100,3 +100,24 @@ def test_gradients_match_finite_differences(rng):
 def test_single_track_is_refused():
     with pytest.raises(DomainError, match="One track has no vertex"):
         fit_vertex(AXES[:1], AXES[:1], torch.ones(1, dtype=torch.float64))
+
+
+def test_tracks_in_a_batch_have_a_covariance_each(rng):
+    points, directions, resolution = bundle(rng)
+    several = points + torch.randn(7, 1, 3, generator=rng, dtype=torch.float64)
+    vertex = fit_vertex(several, directions, resolution)
+    assert vertex.covariance.shape == (7, 3, 3)
+    alone = fit_vertex(several[3], directions, resolution)
+    torch.testing.assert_close(vertex.covariance[3], alone.covariance)
+
+
+def test_a_track_that_is_left_out_moves_nothing(rng):
+    points, directions, resolution = bundle(rng)
+    without = fit_vertex(points[:4], directions[:4], resolution[:4])
+    resolution[4] = torch.inf
+    resolution.requires_grad_()
+    vertex = fit_vertex(points, directions, resolution)
+    torch.testing.assert_close(vertex.position, without.position)
+    (slope,) = torch.autograd.grad(vertex.position.sum(), resolution)
+    assert slope.isfinite().all()
+    assert slope[4] == 0

@@ -13,7 +13,8 @@ from detopt.design import Continuous, Design, DesignSpace, Interval, Real
 from detopt.errors import DesignError, DomainError
 from detopt.pipeline import FunctionProblem, Outcome, Problem, Request, Summary, evaluate, merge
 from detopt.pipeline import evaluation as module
-from detopt.pipeline.evaluation import bootstrap, chunks, summarize_chunk, summarize_design
+from detopt.pipeline.evaluation import chunks, summarize_chunk, summarize_design
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 
 SEED = Seed(11)

@@ -14,6 +14,8 @@ from detopt.reconstruction import (
     MuonTracks,
     angle_statistics_image,
     binned_clustering_image,
+    learned_image,
+    likelihood_image,
     poca_image,
 )
 from detopt.reconstruction.angle_statistics import alike
@@ -294,3 +296,22 @@ def test_wrong_options_are_refused(tracks, box):
         binned_clustering_image(tracks, box, share=-0.1)
     with pytest.raises(DomainError, match="least"):
         binned_clustering_image(tracks, box, least=1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [poca_image, angle_statistics_image, binned_clustering_image, likelihood_image, learned_image],
+)
+def test_image_does_not_depend_on_where_the_map_has_its_origin(record, box, make):
+    density = torch.full(box.shape, 1e-6, dtype=torch.float64)
+    density[1:3, 1:3, 1:3] = IRON
+    muons = record(density, box, 300)
+    origin = (500_000.0, 4_500_000.0, 2_000.0)  # m; a place in UTM coordinates
+    aside = torch.tensor(origin[:2], dtype=torch.float64)[:, None, None]
+    far = dataclasses.replace(muons, hits=muons.hits + aside, heights=muons.heights + origin[2])
+    there = Grid(tuple(a + b for a, b in zip(box.low, origin, strict=True)), box.voxel, box.shape)
+    near = make(muons.tracks(0.0), box)
+    moved = make(far.tracks(origin[2]), there)
+    assert moved.grid == there
+    assert moved.counts.sum() == near.counts.sum()
+    torch.testing.assert_close(moved.values, near.values, rtol=1e-3, atol=1e-3)

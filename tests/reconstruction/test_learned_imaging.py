@@ -203,3 +203,12 @@ def test_file_of_another_shape_is_refused(network, tmp_path):
     save_network(path, network, {})
     with pytest.raises(ConfigError, match="damaged or of another version"):
         load_network(path)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (2, 2, 2), (1, 1, 1)])
+def test_grid_of_a_single_layer_has_an_image(record, box, block, shape):
+    tracks = record(block, box, 50).tracks(0.0)
+    size = tuple(0.4 / n for n in shape)
+    image = learned_image(tracks, Grid(box.low, size, shape))
+    assert image.values.shape == shape
+    assert bool((image.values >= 0).all())

@@ -110,10 +110,70 @@ def test_muon_with_a_lost_hit_is_kept_where_two_are_left(tmp_path, table, geomet
     assert len(read_muons(table({(1, "X0"): ""}), geometry())) == 2  # one is left above
     planes = [
         *described()["planes"],
-        {"side": "above", "x": "X0", "y": "Y0", "z": "60 cm", "resolution": "1 mm"},
+        {"side": "above", "x": "X4", "y": "Y4", "z": "60 cm", "resolution": "1 mm"},
     ]
-    kept = read_muons(table({(1, "X1"): "nan"}), geometry(planes=planes))
-    assert len(kept) == 3
+    path = table({(1, "X1"): "nan"})
+    names, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{names},X4,Y4", *(f"{row},0,0" for row in rows)]))
+    assert len(read_muons(path, geometry(planes=planes))) == 3
+
+
+def test_muons_without_a_track_are_counted(table, geometry):
+    assert read_muons(table(), geometry()).n_left_out == 0
+    muons = read_muons(table({(1, "X0"): "", (2, "Y3"): ""}), geometry())
+    assert (len(muons), muons.n_left_out) == (1, 2)
+    assert muons.select(slice(0, 1)).n_left_out == 2
+
+
+@pytest.mark.parametrize("extra", ["7,", ",7"])
+def test_table_with_more_cells_than_names_is_refused(table, geometry, extra):
+    # such as the row numbers that R writes without a name, or decimal commas
+    path = table()
+    names, *rows = path.read_text().splitlines()
+    widened = [extra + row if extra.endswith(",") else row + extra for row in rows]
+    path.write_text("\n".join([names, *widened]) + "\n")
+    with pytest.raises(ConfigError, match=r"Line 2 .* has 10 cells, the header has 9.*commas"):
+        read_muons(path, geometry())
+
+
+def test_header_and_lines_may_be_comments(table, geometry):
+    path = table()
+    names, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"# {names}", rows[0], "# a pause, of an hour", "", *rows[1:]]))
+    assert len(read_muons(path, geometry())) == 3
+    path.write_text(path.read_text().replace("3000", "", 1))  # read line by line then
+    with pytest.raises(ConfigError, match="1 values of the column `p`"):
+        read_muons(path, geometry())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: "", "is empty"),
+        (lambda text: text.replace(",", ";"), "Separate cells by commas"),
+        (lambda text: text.split("\n", 1)[1], "The first line must name the columns"),
+        (lambda text: text.replace("p\n", "X1\n", 1), "several columns `X1`"),
+        (lambda text: text.replace("p\n", "\udcb5\n", 1), "no text in UTF-8"),
+    ],
+)
+def test_tables_of_another_kind_are_named(table, geometry, spoil, message):
+    path = table()
+    path.write_bytes(spoil(path.read_text()).encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=message):
+        read_muons(path, geometry(momentum=None))
+
+
+def test_tracks_do_not_depend_on_where_the_map_has_its_origin(table, geometry):
+    muons = read_muons(table(), geometry())
+    origin = torch.tensor([500_000.0, 4_500_000.0], dtype=torch.float64)[:, None, None]
+    near, far = (
+        RecordedMuons(hits, muons.heights, muons.resolution, muons.is_above).tracks(0.0)
+        for hits in (muons.hits, muons.hits + origin)
+    )
+    for here, there in ((near.above, far.above), (near.below, far.below)):
+        torch.testing.assert_close(here.slope, there.slope, rtol=0, atol=1e-7)
+        moved = there.position - origin[:, 0]
+        torch.testing.assert_close(here.position, moved, rtol=0, atol=1e-7)
 
 
 def test_heights_may_come_from_a_column(table, geometry, tmp_path):
@@ -176,6 +236,9 @@ def test_line_of_another_length_is_named(table, geometry):
         ({"volume": {"low": [0, 0, 0], "high": [1, 1, 1], "voxel": 0.3}}, "3.333 voxels"),
         ({"volume": {"low": [0, 0, 0], "high": [0, 1, 1], "voxel": 0.1}}, "low < high"),
         ({"volume": {"low": [0, 0, 0], "high": [9, 9, 9], "voxel": 0.01}}, "choose larger"),
+        ({"length_unit": "foo"}, "`length_unit` must be a unit such as mm, got 'foo'.$"),
+        ({"momentum": {"column": "p", "unit": "m"}}, "`momentum.unit` must be a unit such as MeV"),
+        ({"planes": [*described()["planes"][:3], {**described()["planes"][3], "y": "Y2"}]}, "`Y2`"),
         ({"typo": 1}, "typo"),
         ({"planes": [{**described()["planes"][0], "z_column": "Z"}] * 4}, "either `z`"),
     ],

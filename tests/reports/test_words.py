@@ -114,6 +114,19 @@ def test_a_design_that_breaks_a_constraint_is_not_called_better():
     assert "dose" not in said.sentence
 
 
+def test_a_constraint_that_events_estimate_is_said_with_its_interval():
+    data = result(0.0165, 0.0194, ratio=(0.85, 0.83, 0.87))
+    ends = {"constraint_intervals": {"final": {"rate": [-0.1, 0.25]}}}
+    broken = verdict(data | ends | {"constraints": {"final": {"rate": 0.075}}}, 40, "finished")
+    assert "breaks the constraint “rate” by 0.075 [-0.1, 0.25]" in broken.sentence
+    kept = verdict(data | ends | {"constraints": {"final": {"rate": -0.01}}}, 40, "finished")
+    assert kept.kind == "better"
+    assert "leave open whether it keeps the constraint “rate”" in kept.sentence
+    ends["constraint_intervals"]["final"]["rate"] = [-0.1, -0.005]
+    sure = verdict(data | ends | {"constraints": {"final": {"rate": -0.01}}}, 40, "finished")
+    assert "rate" not in sure.sentence
+
+
 def test_a_comparison_that_breaks_a_constraint_is_named():
     data = result(0.03, 0.02, ratio=(1.5, 1.4, 1.6))
     limits = {"final": {"weight": -1.0}, "even": {"weight": 2.0}}

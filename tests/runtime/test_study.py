@@ -558,7 +558,8 @@ class Limit:
         self.n_calls += 1
         if self.failing and len(summary.square.unique()) < len(summary.square):
             raise DomainError("Too few hits.")
-        limit = {"weight": 5.0 + 0 * design["gap"], "dose": torch.tensor(-math.inf)}
+        hits = summary.square.mean()  # known from the events, while the weight is exact
+        limit = {"weight": 5.0 + 0 * design["gap"], "dose": torch.tensor(-math.inf), "hits": -hits}
         return replace(self.judge(summary, design), constraints=limit)
 
 
@@ -579,7 +580,15 @@ def test_constraints_of_every_design_are_kept_and_said(make):
     assert all(one["weight"] == 5.0 and one["dose"] < 0 for one in limits.values())
     page = write_report(folder).read_text()
     assert "Breaks a constraint" in page
-    assert "“weight” by 5" in page
+    assert "“weight” by 5:" in page
+
+
+def test_constraints_that_events_estimate_have_intervals(make):
+    result = load_result(concluded(make))
+    for name, limits in result["constraints"].items():
+        (low, high) = result["constraint_intervals"][name].pop("hits")
+        assert low < limits["hits"] < high < 0
+        assert result["constraint_intervals"][name] == {}  # a weight has no error
 
 
 def test_a_design_that_cannot_be_resampled_keeps_its_value(make):

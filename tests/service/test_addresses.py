@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from detopt.errors import ConfigError, NotFoundError
-from detopt.service.addresses import check_served, check_url, is_loopback
-from detopt.service.client import _refuse_code
+from detopt.runtime.storage import BlobStore, Database, Store, sqlite_url
+from detopt.service.addresses import check_served, check_url, is_loopback, make_certificate
+from detopt.service.client import ServiceSource, _refuse_code
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,40 @@ def test_a_study_with_files_of_its_own_alone_is_taken(study, taken):
     except ConfigError:
         found = False
     assert found == taken
+
+
+@pytest.mark.parametrize("url", ["https://a.b:port", "https://a.b:99999", "https://[::1"])
+def test_an_address_that_cannot_be_read_is_refused(url):
+    with pytest.raises(ConfigError, match=r"no address of a service: .*https://HOST:PORT"):
+        check_url(url)
+
+
+def test_files_without_a_certificate_are_refused(tmp_path):
+    file = tmp_path / "certificate.pem"
+    file.write_text("nothing")
+    with pytest.raises(ConfigError, match="no certificate and its key"):
+        check_served("0.0.0.0", file, file)
+    pytest.importorskip("httpx", reason="pip install detopt[service]")
+    with pytest.raises(ConfigError, match="holds no certificate"):
+        ServiceSource("https://a.b", "token", authority=file)
+
+
+def test_nobody_else_reads_the_key_of_a_certificate(tmp_path):
+    pytest.importorskip("cryptography", reason="pip install detopt[service]")
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o644)
+    make_certificate(tmp_path)
+    assert key.stat().st_mode & 0o777 == 0o600
+    check_served("0.0.0.0", tmp_path / "certificate.pem", key)
+
+
+def test_the_address_of_ipv6_can_be_used(tmp_path, monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn", reason="pip install detopt[service]")
+    pytest.importorskip("fastapi", reason="pip install detopt[service]")
+    from detopt.service.app import serve
+
+    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: None)
+    database = Database(sqlite_url(tmp_path / "x.sqlite"))
+    said = []
+    serve(Store(database, BlobStore(tmp_path)), host="::1", port=8443, ready=said.append)
+    assert [check_url(url) for url in said] == ["http://[::1]:8443"]

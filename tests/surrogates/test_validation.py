@@ -24,7 +24,7 @@ from detopt.surrogates.gradient_score import (
     log_resolution,
     surrogate_gradients,
 )
-from detopt.surrogates.two_sample import area_under_curve, calibrated, two_sample
+from detopt.surrogates.two_sample import _divergence, area_under_curve, calibrated, two_sample
 from detopt.surrogates.validation import FEATURES, layer_features, validate
 
 QUICK = Training(n_steps=60, batch=200, learning_rate=3e-3, held_out=0.2, check_every=20)
@@ -227,3 +227,42 @@ def test_gradient_without_differences_is_refused():
     model, conditions, rows = learned(120)
     with pytest.raises(MethodError, match="Gradients of response need differences"):
         validate(model, conditions, rows, Seed(1), training=QUICK, quantities=["response"])
+
+
+# --- features that are constant or take few values
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_feature_agrees_with_itself(dtype):
+    conditions, rows = normal(200, 1).to(dtype), torch.full((200, 1), 10.0, dtype=dtype)
+    errors, uncertainties = closure(conditions, rows, rows)
+    assert float(separations(rows, rows)) == 0
+    assert float(errors.abs().max()) == float(uncertainties.abs().max()) == 0
+
+
+@pytest.mark.parametrize("other", [9.0, 11.0])
+def test_what_misses_a_constant_feature_is_seen(other):
+    conditions = normal(200, 1)
+    rows = torch.full((200, 1), 10.0, dtype=torch.float64)
+    drawn = torch.full((200, 1), other, dtype=torch.float64)
+    errors, _ = closure(conditions, rows, drawn)
+    assert float(separations(rows, drawn)) == 1
+    assert errors[..., 0].flatten().tolist() == pytest.approx([other - 10] * 4)
+
+
+def test_divergence_of_few_values_is_the_exact_one():
+    """ln 2 less the entropy of the odds 7 : 3; scores of one value have one probability."""
+    real = torch.arange(2).repeat_interleave(4_000) == 0
+    chance = torch.rand(8_000, generator=rng_of(3))
+    scores = torch.where(real, chance < 0.7, chance < 0.3).float()
+    exact = math.log(2) + 0.7 * math.log(0.7) + 0.3 * math.log(0.3)
+    assert _divergence(scores, real) == pytest.approx(exact, abs=0.01)
+    assert _divergence(torch.zeros(8_000), real) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_showers_in_single_precision_are_looked_at_alike():
+    showers = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 1.0]])
+    _, found = layer_features(showers, showers)
+    _, wide = layer_features(showers.double(), showers.double())
+    assert torch.equal(found.double(), wide)
+    assert bool(found.isfinite().all())

@@ -9,7 +9,8 @@ from detopt.physics import materials
 from detopt.physics.muon_losses import hard_losses
 from detopt.physics.shower_media import homogeneous
 from detopt.physics.shower_radial import lateral_containment
-from detopt.pipeline.evaluation import bootstrap, summarize_design
+from detopt.pipeline.evaluation import summarize_design
+from detopt.pipeline.resampling import bootstrap
 from detopt.random import Seed
 from detopt.usecases import load
 from detopt.usecases.muon_energy_calorimeter import Block, Config, build, network, trees

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from detopt.cli.family import judged, print_artifacts, print_family, setting
 from detopt.errors import DetoptError, NotFoundError
-from detopt.runtime.constraints import broken_words
+from detopt.runtime.constraints import broken_words, doubtful_words
 
 if TYPE_CHECKING:
     from detopt.gradients import GradientCheck
@@ -141,6 +141,8 @@ def result(data: Mapping[str, Any], folder: Path, json: bool) -> None:
     for name in data.get("constraints", {}):
         if words := broken_words(data, name):
             _line(f"The design `{name}` breaks {words}.")
+        if words := doubtful_words(data, name):
+            _line(f"The events leave open whether the design `{name}` keeps {words}.")
     for name, why in data.get("without_interval", {}).items():
         _line(f"The design `{name}` has no interval: {why}")
     _line(f"Report: {folder / 'report.html'}")

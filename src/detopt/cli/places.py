@@ -49,10 +49,9 @@ def shared_urls(database: str | None, blobs: str | None) -> tuple[str | None, st
     """The URLs of a shared store, which mean the same wherever they are read.
 
     Raises:
-        ConfigError: One of the two is missing, or holds a secret.
+        ConfigError: One of the two is missing or no URL, or holds a secret.
     """
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
 
     from detopt.runtime.store import refuse_password, refuse_secret
 
@@ -60,14 +59,9 @@ def shared_urls(database: str | None, blobs: str | None) -> tuple[str | None, st
         return None, None
     if database is None or blobs is None:
         raise ConfigError("--database and --blobs go together: rows and files of a shared store.")
-    try:
-        url = make_url(database)
-    except ArgumentError as error:
-        raise ConfigError(
-            "--database must be a URL, such as postgresql+psycopg://user@host/name."
-        ) from error
     refuse_password(database)
     refuse_secret(blobs)
+    url = make_url(database)
     if url.drivername.startswith("sqlite") and url.database:
         database = str(url.set(database=str(Path(url.database).resolve())))
     return database, blobs if "://" in blobs else str(Path(blobs).resolve())

@@ -30,7 +30,8 @@ class _Used:
     """The muons that an image is made of, and how many of all they are."""
 
     tracks: "MuonTracks"
-    n_muons: int  # in the table
+    n_muons: int  # with two tracks
+    n_without_track: int  # in the table, with fewer than two hits on a side
     n_crossing: int  # used, and through the volume
     n_left_out: int  # one track crosses the volume, the other passes far from it
 
@@ -58,7 +59,7 @@ def reconstruct(
         typer.Option(help="learned: file of `train-imager`; the shipped network by default"),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(help="Point of the slices, such as '0,0.25,-1.21' [m]")
+        str | None, typer.Option(help="Point of the slices in metres, such as '0,0.25,-1.21'")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files in --out")] = False,
     json: Json = False,
@@ -80,7 +81,7 @@ def reconstruct(
         recorded = read_muons(hits, described, n_muons=muons)
         begin = time.process_time()
         tracks = recorded.tracks((grid.low[2] + grid.high[2]) / 2)
-        used = _used(tracks, grid, described.length_unit)
+        used = _used(tracks, recorded.n_left_out, grid, described.length_unit)
         make_folder(out)
         image = _image(method, used.tracks, grid, iterations, share, model, progress)
         seconds = time.process_time() - begin
@@ -90,7 +91,7 @@ def reconstruct(
     _report(image, method, used, seconds, out, json)
 
 
-def _used(tracks: "MuonTracks", grid: "Grid", length_unit: str) -> _Used:
+def _used(tracks: "MuonTracks", n_without_track: int, grid: "Grid", length_unit: str) -> _Used:
     """Without the muons with a track far from the volume, which have wrong hits or miss it."""
     from detopt.reconstruction import crosses_volume, stays_near
 
@@ -108,7 +109,7 @@ def _used(tracks: "MuonTracks", grid: "Grid", length_unit: str) -> _Used:
             f"{' to '.join(corners)} m{astray}. Check `length_unit`, "
             f"{length_unit!r}, and the volume."
         )
-    return _Used(tracks.select(near), len(tracks), n_crossing, n_left_out)
+    return _Used(tracks.select(near), len(tracks), n_without_track, n_crossing, n_left_out)
 
 
 def _image(
@@ -189,6 +190,7 @@ def _report(
     document: dict[str, Any] = {
         "method": method,
         "n_muons": used.n_muons,
+        "n_without_track": used.n_without_track,
         "n_crossing": used.n_crossing,
         "n_left_out": used.n_left_out,
         "momentum_known": used.tracks.momentum_known,
@@ -204,6 +206,11 @@ def _report(
         "filled_voxels": int((image.counts > 0).sum()),
         "files": [str(out / name) for name in FILES],
     }
+    if document["filled_voxels"] == 0:
+        output.say(
+            "No voxel has data: no muon is seen to scatter in the volume. Check `length_unit`, "
+            "`resolution` and the unit of the momentum, or take more muons."
+        )
     if json:
         output.document(document)
         return
@@ -217,6 +224,7 @@ def _report(
             ("voxels with data", f"{document['filled_voxels']:,} of {values.numel():,}"),
             ("through the volume", f"{used.n_crossing:,} muons"),
             ("left out", f"{used.n_left_out:,} muons with one track far from the volume"),
+            ("also", f"{used.n_without_track:,} muons with fewer than two hits on a side"),
             ("momentum", "known" if used.tracks.momentum_known else "not known"),
             ("CPU time", f"{seconds:.2f} s"),
             ("files", ", ".join(document["files"])),

@@ -31,7 +31,9 @@ def train_imager(
 
     if out.suffix != SUFFIX:
         raise ConfigError(f"--out {str(out)!r} must end in {SUFFIX}.")
-    if out.is_dir() or (out.exists() and not force):
+    if out.is_dir():
+        raise ConfigError(f"--out {str(out)!r} is a folder. Name a file.")
+    if out.exists() and not force:
         raise ConfigError(f"{str(out)!r} exists. Add --force to replace it.")
     make_folder(out.parent)
     with output.counter("training") as progress:

@@ -278,8 +278,9 @@ class DesignSpace:
     ) -> Float[Tensor, " n_free"]:
         """The allowed point near `theta`, on the limit that it breaks.
 
-        Newton steps along the gradient of what is exceeded; where they do not arrive, or go
-        farther than to the point that `admit` finds, that point.
+        Newton steps along the gradient of what is exceeded, and back to the limit where they end
+        behind a bent one; where they do not arrive, or go farther than to the point that `admit`
+        finds, that point.
 
         Args:
             theta: A proposal.
@@ -294,7 +295,7 @@ class DesignSpace:
             if float((nearest - theta.detach()).norm()) > reach:
                 break
             if self.allows(nearest):
-                return nearest
+                return self.admit(theta.detach(), nearest)
             excess, normals, scale = self._limits(nearest)
             excess = excess + MARGIN * scale
             worst = int(excess.argmax())

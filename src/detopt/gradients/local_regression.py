@@ -42,6 +42,8 @@ class LocalRegression(GradientEstimator):
     n_pairs: int | None = None
     common_random_numbers: bool = True
 
+    accepts_moved_designs = True  # pairs that both lie on one side would not tell slope from bend
+
     def __post_init__(self) -> None:
         if not (math.isfinite(self.radius) and self.radius > 0):
             raise MethodError(f"`radius` must be > 0, got {self.radius}.")
@@ -67,7 +69,10 @@ class LocalRegression(GradientEstimator):
         ]
 
     def combine(self, evaluations: Sequence[Evaluation]) -> GradientEstimate:
-        """The fitted gradient; its standard error is NaN where events are common."""
+        """The fitted gradient.
+
+        Its standard error is NaN where events are common, or errors of the values are unknown.
+        """
         values = torch.tensor([e.value for e in evaluations], dtype=torch.float64)
         errors = torch.tensor([e.std_error for e in evaluations], dtype=torch.float64)
         if self.common_random_numbers:
@@ -80,7 +85,7 @@ class LocalRegression(GradientEstimator):
             gradient=model.gradient,
             gradient_std_error=(
                 torch.full_like(model.gradient, torch.nan)
-                if self.common_random_numbers
+                if self.common_random_numbers or bool(errors.isnan().any())
                 else model.gradient_std_error
             ),
             n_evaluations=len(evaluations),

@@ -26,9 +26,10 @@ from detopt.optimizers.option_checks import (
 )
 from detopt.optimizers.trust_radius import TrustRadius
 from detopt.pipeline import Problem
-from detopt.pipeline.evaluation import Evaluation, Request, one_thread
+from detopt.pipeline.evaluation import Evaluation, Request
 from detopt.random import Seed
 from detopt.surrogates import KINDS, Training
+from detopt.threads import one_thread
 
 TARGETS = ("objective", "quantity")
 FEWEST, MOST = 4, 12  # designs in a round beside its center
@@ -153,6 +154,9 @@ class EndToEndSurrogate(Optimizer):
         """Learn from the answers, move the center and the radius, and propose again."""
         good = self._answered(evaluations)
         self._model.keep(good)
+        if not good:
+            self._move(is_possible=False)
+            self._proposal = self.theta.clone()
         if good and self._model.ready:
             with one_thread():
                 rng = self._seed.child(self.round, "fit").generator()

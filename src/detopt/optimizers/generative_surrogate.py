@@ -22,7 +22,7 @@ from detopt.optimizers.option_checks import (
 from detopt.optimizers.replay import Replay, summary_of
 from detopt.optimizers.trust_radius import TrustRadius
 from detopt.pipeline import Problem, Summary
-from detopt.pipeline.evaluation import Evaluation, Request, one_thread
+from detopt.pipeline.evaluation import Evaluation, Request
 from detopt.pipeline.problem import Values
 from detopt.random import Seed
 from detopt.surrogates import (
@@ -34,6 +34,7 @@ from detopt.surrogates import (
     Training,
 )
 from detopt.surrogates.agreement import Agreement
+from detopt.threads import one_thread
 
 GENERATORS: Mapping[str, type[ConditionalGenerator]] = {
     "flow": ConditionalFlow,
@@ -151,11 +152,19 @@ class GenerativeSurrogate(Optimizer):
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Learn from the rows, and go to where the model draws better ones."""
         good = self._answered(evaluations)
+        if not good:
+            self._give_up()
         with one_thread():
-            self._learn(good)
+            self._learn(good, is_possible=not evaluations[0].failure)
         self.round += 1
 
-    def _learn(self, good: Sequence[Evaluation]) -> None:
+    def _give_up(self) -> None:
+        """Look around the center again, more closely: nothing near the proposal could be done."""
+        if bool((self._proposal != self.theta).any()):
+            self.radius = RADIUS.shrunk(self.radius, self.first_radius)
+            self._proposal, self._gain = self.theta.clone(), 0.0
+
+    def _learn(self, good: Sequence[Evaluation], is_possible: bool) -> None:
         for evaluation in good:
             self._like = evaluation.rows
             self._n_rows = 0 if evaluation.rows is None else evaluation.rows.n_rows
@@ -170,7 +179,7 @@ class GenerativeSurrogate(Optimizer):
         if self.generator is None:
             self.generator = self.kind(self.space.n_free, rows.shape[1], self.training)
         self.generator.fit(theta, rows, self._rng("fit"), self.warm)
-        self._move()
+        self._move(is_possible)
         self._compare(near, errors)
         self._propose()
 
@@ -229,10 +238,12 @@ class GenerativeSurrogate(Optimizer):
         self._refuse_broken(estimate)
         return estimate.value, gradient
 
-    def _move(self) -> None:
+    def _move(self, is_possible: bool) -> None:
         """Take the proposal if it is better than the center, and adapt the radius."""
         moved = float((self._proposal - self.theta).norm())
-        if moved > 0 and self.step == "trust_region":
+        if moved > 0 and not is_possible:  # its own evaluation failed
+            self.radius = RADIUS.shrunk(self.radius, self.first_radius)
+        elif moved > 0 and self.step == "trust_region":
             reached = self._value(self._proposal) - self._value(self.theta)
             self.radius = RADIUS.after(
                 self.radius, self.first_radius, moved=moved, reached=reached, promised=self._gain

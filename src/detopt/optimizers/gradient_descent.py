@@ -5,7 +5,6 @@ __all__ = ["Adam", "GradientDescent", "StochasticGradientDescent"]
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -76,11 +75,9 @@ class GradientDescent(Optimizer):
 
     def ask(self) -> list[Request]:
         """What the gradient estimator needs at theta, with fresh random numbers."""
-        wanted = self.estimator.requests(self.theta, ("round", self.round), self.n_events)
-        return [
-            replace(request, theta=self.space.admit(request.theta, self.theta))
-            for request in wanted
-        ]
+        return self.estimator.allowed_requests(
+            self.space, self.theta, ("round", self.round), self.n_events
+        )
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take a step; a round with a failed evaluation takes none."""

@@ -53,7 +53,11 @@ class _DrawnChoices(GradientEstimator):
         ]
 
     def combine(self, evaluations: Sequence[Evaluation]) -> GradientEstimate:
-        """Mean over the draws; the odds of `Categorical` choices by their score."""
+        """Mean over the draws; the odds of `Categorical` choices by their score.
+
+        The draws share their events: their mean has the error of one draw by events, beside that
+        of the choices, which differ.
+        """
         n_each = len(evaluations) // self.n_draws
         parts = [evaluations[i * n_each : (i + 1) * n_each] for i in range(self.n_draws)]
         estimates = [self.inner.combine(part) for part in parts]
@@ -73,7 +77,7 @@ class _DrawnChoices(GradientEstimator):
         errors = torch.tensor([e.value_std_error for e in estimates], dtype=torch.float64)
         return GradientEstimate(
             value=float(values.mean()),
-            value_std_error=float(errors.square().sum().sqrt() / self.n_draws),
+            value_std_error=float((values.var() / self.n_draws + errors.mean() ** 2).sqrt()),
             gradient=rows.mean(dim=0),
             gradient_std_error=rows.std(dim=0) / self.n_draws**0.5,
             n_evaluations=sum(estimate.n_evaluations for estimate in estimates),

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from detopt.pipeline.evaluation import one_thread
 from detopt.random import Seed
+from detopt.threads import one_thread
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ class LocalSurrogate(Optimizer):
     scattered around it in new directions, so that every evaluation tests the proposal and teaches
     the gradient there. All past evaluations nearby are used again. The proposal becomes the center
     if the quadratic that is learned with the new values says that it is lower; the radius grows
-    where most of the predicted gain was reached and shrinks where little was. Needs no gradients,
+    where most of the predicted gain was reached and shrinks where little was, or where half of the
+    round's evaluations failed: such a proposal is given up. Needs no gradients,
     and treats tens of dimensions with some ten evaluations: what they do not tell is taken as flat.
 
     Args:
@@ -125,8 +126,11 @@ class LocalSurrogate(Optimizer):
         if good:
             self._keep(good)
         self.round += 1
+        if not good and len(self._known):  # around a design that simulations can do
+            nearest = int((self._known - self.theta).norm(dim=1).argmin())
+            self.theta = self._known[nearest].clone()
         if len(self._known) >= 2:
-            self._move()
+            self._move(is_possible=2 * len(good) > len(evaluations))
 
     def _keep(self, evaluations: Sequence[Evaluation]) -> None:
         errors = [e.std_error if math.isfinite(e.std_error) else math.nan for e in evaluations]
@@ -135,10 +139,13 @@ class LocalSurrogate(Optimizer):
         self._known = torch.cat([self._known, points])
         self._values = torch.cat([self._values, torch.tensor(rows, dtype=torch.float64)])
 
-    def _move(self) -> None:
+    def _move(self, is_possible: bool) -> None:
         model = self._fit(self._proposal)
         moved = float((self._proposal - self.theta).norm())
-        if moved > 0:
+        if not is_possible:
+            self.radius = RADIUS.shrunk(self.radius, self.first_radius)
+            model = self._fit(self.theta)
+        elif moved > 0:
             reached = -model.change(self.theta)  # objective at the proposal less that at the center
             self.radius = RADIUS.after(
                 self.radius, self.first_radius, moved=moved, reached=reached, promised=self._gain

@@ -30,7 +30,7 @@ class MultiStart(Optimizer):
 
     1. Where parameters are relaxed choices (their domain is `Settling`), a search from the start
        of the space takes the first `relax` of the rounds, and its choices are settled: each
-       becomes the nearest pure one.
+       becomes the nearest pure one; a design that then breaks a limit is given up.
     2. What it found, the start of the space with settled choices, and the problem's baselines
        race: each begins a search of its own that keeps its choices. The rounds are divided into
        rungs that cost about the same number of evaluations, and the searches with the lowest
@@ -66,8 +66,9 @@ class MultiStart(Optimizer):
         MethodError: There are too few rounds, or a share is not between 0 and 1.
 
     Note:
-        Baselines on a bound of a domain, where no search can begin, are left out. A comparison
-        costs a sample of events, of the size of one evaluation, times the number of designs.
+        Baselines on a bound of a domain or above a limit, where no search can begin, are left out.
+        A comparison costs a sample of events, of the size of one evaluation, times the number of
+        designs.
 
     References:
         K. Jamieson and A. Talwalkar, arXiv:1502.07943, for the halving.
@@ -99,6 +100,11 @@ class MultiStart(Optimizer):
         self._searches = SettledSearches(space, method, method_options, problem, seed)
         self._choices = self._searches.choices
         self._starts = self._searches.starts()
+        if not self._starts:
+            raise MethodError(
+                "Neither the start of the space nor a baseline is allowed with settled choices. "
+                "Start from a pure choice that keeps the limits."
+            )
         n_relaxed = max(LEAST_ROUNDS, round(relax * n_rounds)) if self._choices else 0
         n_arms = len(self._starts) + (1 if self._choices else 0)
         self._rungs = [(1, n_relaxed)] if self._choices else []
@@ -246,11 +252,10 @@ class MultiStart(Optimizer):
         was_relaxed = self._is_relaxed
         self._rung, self._position = self._rung + 1, 0
         if was_relaxed:
-            found = self.space.theta(
-                self._searches.settled(self.space.design(self._arms[0].recommend()).detach())
-            )
+            relaxed = self.space.design(self._arms[0].recommend()).detach()
+            found = self._searches.theta_of(self._searches.settled(relaxed))
             n_rounds = sum(rounds for _, rounds in self._rungs[1:])
-            starts = [found, *self._starts]
+            starts = self._starts if found is None else [found, *self._starts]
             self._arms = [self._searches.begin(theta, n_rounds, settles=True) for theta in starts]
             self._stage += 1
             return

@@ -4,7 +4,6 @@ __all__ = ["Newton"]
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -91,9 +90,9 @@ class Newton(Optimizer):
         """The gradients of the proposal and beside it, then the objective of the present design."""
         stream = ("round", self.round)
         wanted = [
-            replace(request, theta=self.space.admit(request.theta, point))
+            request
             for point in self._points()
-            for request in self.estimator.requests(point, stream, self.n_events)
+            for request in self.estimator.allowed_requests(self.space, point, stream, self.n_events)
         ]
         return [*wanted, Request(self.theta, stream, n_events=self.n_events, std_error=False)]
 

@@ -56,19 +56,23 @@ class SettledSearches:
     def starts(self) -> list[Float[Tensor, " n_free"]]:
         """Theta of the space's start and of the baselines with pure choices, each once.
 
-        Designs on a bound, where no search can begin, are left out.
+        Designs on a bound or above a limit, where no search can begin, are left out.
         """
         designs: list[Mapping[str, Tensor]] = [self.space.start]
         if self.problem is not None:
             designs += self.problem.baselines.values()
         found: list[Tensor] = []
         for design in designs:
-            try:
-                theta = self.space.theta(self.settled(design))
-            except DesignError:  # on a bound, or not in this space
-                continue
-            found = with_theta(found, theta)
+            theta = self.theta_of(self.settled(design))
+            found = found if theta is None else with_theta(found, theta)
         return found
+
+    def theta_of(self, design: Design) -> Float[Tensor, " n_free"] | None:
+        """Theta, or None where no search can begin: on a bound, above a limit, or elsewhere."""
+        try:
+            return self.space.theta(design)
+        except DesignError:
+            return None
 
     def exchanged(self, theta: Float[Tensor, " n_free"]) -> list[Float[Tensor, " n_free"]]:
         """All allowed designs that differ from `theta` in one choice."""
@@ -76,8 +80,8 @@ class SettledSearches:
         found = []
         for parameter in self.choices:
             for other in exchanges(parameter, design[parameter.name]):
-                changed = self.space.theta(Design({**design, parameter.name: other}))
-                if self.space.allows(changed):
+                changed = self.theta_of(Design({**design, parameter.name: other}))
+                if changed is not None and self.space.allows(changed):
                     found.append(changed)
         return found
 

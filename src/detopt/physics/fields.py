@@ -88,11 +88,12 @@ class FieldMap:
         cell = torch.minimum(where.detach().floor().clamp(min=0).long(), counts - 2)
         fraction = where - cell
 
-        field = torch.zeros_like(position)
+        field, table = torch.zeros_like(position), self.values.reshape(-1, 3)
         for corner in torch.cartesian_prod(*3 * [torch.arange(2, device=position.device)]):
             weight = torch.where(corner.bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
             i, j, k = (cell + corner).unbind(-1)
-            field = field + weight * self.values[i, j, k]
+            flat = (i * counts[1] + j) * counts[2] + k
+            field = field + weight * torch.nn.functional.embedding(flat, table)
         return torch.where(inside, field, 0.0)
 
 

@@ -55,7 +55,8 @@ def plane_crossing(
         normal: Normal of the plane, of any length.
 
     Returns:
-        Distance [m], negative behind the origin, beyond :math:`10^{10}` for a parallel ray.
+        Distance [m], negative behind the origin. For a parallel ray :math:`10^{12}` times that of
+        the origin from the plane, for a normal of length 1.
 
     Note:
         Exact. Differentiable.
@@ -95,7 +96,8 @@ def cylinder_crossing(
         half_length: Half the length along z [m].
 
     Returns:
-        Distances of entry and exit [m]; the entry is beyond the exit if the line misses.
+        Distances of entry and exit [m]; the entry is beyond the exit if the line misses, by
+        more the further it passes from the mantle.
 
     Raises:
         DomainError: A Python number is not positive.
@@ -112,9 +114,8 @@ def cylinder_crossing(
     middle = -(start[..., :2] * unit[..., :2]).sum(-1) / square
     closest = start[..., :2] + middle.unsqueeze(-1) * unit[..., :2]
     reach = r.square() - closest.square().sum(-1)
-    hits = reach > 0
-    chord = (torch.where(hits, reach, 1.0) / square).sqrt()
-    half = torch.where(hits, chord, -math.inf)
+    passes = reach != 0
+    half = reach.sign() * (torch.where(passes, reach, 1.0).abs() / square).sqrt()
     return common_span(caps, (middle - half, middle + half))
 
 
@@ -165,7 +166,8 @@ def soft_path_length(
 
     Note:
         Tends to `path_length` of the line as :math:`w \to 0`, for finite distances.
-        Differentiable everywhere.
+        Differentiable everywhere. The edge is soft along the line: one that runs parallel to a
+        face, however near, has no gradient across it. There `soft_inside` has one.
     """
     require_positive(softness=softness)
     first, last, width = as_tensors(entry, exit, softness)

@@ -126,8 +126,8 @@ def fluctuated_em_fraction(
     The share stays between 0 and 1 and its mean is :math:`\langle f\rangle` exactly.
 
     Args:
-        fraction: Mean share :math:`\langle f\rangle`, between 0 and 1.
-        spread: Standard deviation :math:`\sigma` of the share.
+        fraction: Mean share :math:`\langle f\rangle`, from 0 to 1.
+        spread: Standard deviation :math:`\sigma` of the share; 0 for none.
         normal: Unit normals :math:`z`.
 
     Raises:
@@ -143,13 +143,15 @@ def fluctuated_em_fraction(
     require_share(fraction=fraction)
     require_not_negative(spread=spread)
     normal, fraction, spread = as_tensors(normal, fraction, spread)
-    mean = torch.special.ndtri(fraction)
+    least = torch.finfo(fraction.dtype).eps
+    mean = torch.special.ndtri(fraction.clamp(least, 1 - least))
     density = torch.exp(-(mean**2) / 2) / (2 * torch.pi) ** 0.5
-    variance = (spread / density) ** 2
-    correlation = 2 * variance / (1 + torch.sqrt(1 + 2 * mean**2 * variance))
-    kept = smooth_floor(1 - correlation, 0.1, 0.05)
-
-    share: Tensor = torch.special.ndtr((mean + torch.sqrt(1 - kept) * normal) / torch.sqrt(kept))
+    width = spread / density
+    stretch = (1 + torch.sqrt(1 + 2 * (mean * width) ** 2)) / 2
+    kept = smooth_floor(1 - width**2 / stretch, 0.1, 0.05)
+    # without a root of zero where nothing fluctuates
+    common = torch.where(kept > 0.5, width / stretch.sqrt(), (1 - kept.clamp(max=0.5)).sqrt())
+    share: Tensor = torch.special.ndtr((mean + common * normal) / torch.sqrt(kept))
     return share
 
 
@@ -325,7 +327,7 @@ def hadron_layer_energies(
         energy: Energies of the hadrons [GeV].
         fraction: Electromagnetic share of each shower.
         start: Depth of its first interaction in interaction lengths.
-        e_over_h: Ratio :math:`e/h`.
+        e_over_h: Ratio :math:`e/h`; broadcasts against the showers.
 
     Returns:
         Energy in each layer [GeV]; in active layers on the scale where electrons count as
@@ -350,7 +352,7 @@ def hadron_layer_energies(
     radiation = torch.nn.functional.pad((behind.diff(dim=-1) * ratio).cumsum(-1), (1, 0))
 
     em = lower_gamma(alpha, em_rate * radiation).diff(dim=-1)
-    rest = lower_gamma(alpha, rate * behind).diff(dim=-1) / e_over_h
+    rest = lower_gamma(alpha, rate * behind).diff(dim=-1) / as_tensor(e_over_h, energy)[..., None]
     share = rest + fraction[..., None] * (em - rest)
     # a cell shares its energy as the path in it does, so that no division by zero arises in front
     path = stack.depth * sharing_weight(stack)

@@ -177,7 +177,7 @@ def _squared_sine(beta: Values, index: Values) -> Float[Tensor, "*batch"]:
     require_positive(beta=beta)
     _require_index(index)
     beta, index = as_tensors(beta, index)
-    return (1 - 1 / (beta * index) ** 2).clamp(min=0.0)
+    return 1 - 1 / (beta * index).clamp(min=1.0) ** 2  # a particle at rest keeps a finite slope
 
 
 def _require_index(index: Values) -> None:

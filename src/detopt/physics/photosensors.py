@@ -90,7 +90,7 @@ def sample_counts(mean: Float[Tensor, "*batch"], rng: Generator) -> Float[Tensor
     with a unit normal :math:`z`, instead of a Poisson number, whose jumps have no derivative.
 
     Args:
-        mean: Mean number :math:`\bar N > 0`.
+        mean: Mean number :math:`\bar N \ge 0`.
         rng: Source of the draws, on the device of the tensor.
 
     Returns:
@@ -98,13 +98,16 @@ def sample_counts(mean: Float[Tensor, "*batch"], rng: Generator) -> Float[Tensor
 
     Note:
         Mean and variance are exact; for less than about 5 photoelectrons the shape differs from
-        Poisson's. Differentiable.
+        Poisson's. Differentiable; where the mean is 0, by the mean of the slope, which is 1.
 
     References:
         F. J. Anscombe, Biometrika 35 (1948) 246, for the square root.
     """
     normal = torch.randn(mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
-    return (mean.sqrt() + normal / 2) ** 2 - 0.25
+    lit = mean > 0
+    root = torch.where(lit, mean, 1.0).sqrt()
+    dark = mean + (normal / 2) ** 2
+    return torch.where(lit, (root + normal / 2) ** 2, dark) - 0.25
 
 
 def pulse_density(time: Values, rise: Values, decay: Values) -> Float[Tensor, "*batch"]:

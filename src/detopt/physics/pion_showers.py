@@ -205,6 +205,8 @@ def _fluctuation(
     stack: Stack, rest: Tensor, rng: Generator, sampling: float
 ) -> Float[Tensor, "*batch layers"]:
     """The factor by which the hadronic energy of active layers fluctuates."""
+    if sampling == 0:
+        return torch.ones_like(rest)
     n_cells = stack.cells()[-1] + 1
     shape = (*rest.shape[:-1], n_cells)
     normals = torch.randn(shape, generator=rng, dtype=rest.dtype, device=rng.device)

@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 from detopt.errors import DomainError
 from detopt.physics._domain import require_positive
 from detopt.physics._tensors import Values, as_tensor, as_tensors
+from detopt.physics._tuned_cells import least_share
 from detopt.physics.electromagnetic_showers import (
     LongitudinalShape,
     mean_shape,
@@ -98,7 +99,7 @@ def deposit_in_layers(
     energy, start = as_tensors(energy, start)
     share = _layer_share(stack.depth, shape, start, tail)
     weighted = share * sharing_weight(stack)
-    total = sum_cells(stack, weighted).clamp(min=torch.finfo(share.dtype).tiny)
+    total = sum_cells(stack, weighted).clamp(min=least_share(share))
 
     return energy[..., None] * sum_cells(stack, share) * weighted / total
 

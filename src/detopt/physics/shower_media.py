@@ -7,7 +7,8 @@ were fitted with it.
 
 __all__ = ["Medium", "gflash_critical_energy", "homogeneous"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,6 +45,14 @@ class Medium:
     cell_thickness: Values = 0.0
     transition: Values = 0.0
     sampling: bool = False
+
+    def with_axis(self) -> "Medium":
+        """The same with an axis of length 1 behind that of the designs, for depths or spots."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors: dict[str, Any] = {
+            name: x[..., None] for name, x in values.items() if isinstance(x, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 def gflash_critical_energy(

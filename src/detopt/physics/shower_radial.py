@@ -258,6 +258,7 @@ def lateral_containment(radius: Values, energy: Values, medium: Medium) -> Float
     share, weight = (torch.as_tensor(x).to(alpha) for x in ((nodes + 1) / 2, weights / 2))
 
     age = lower_gamma_quantile(alpha, share) / (beta * maximum)
-    inside = radial_containment(radius[..., None], radial_shape(age, energy[..., None], medium))
+    slices = radial_shape(age, energy[..., None], medium.with_axis())
+    inside = radial_containment(radius[..., None], slices)
 
     return (inside * weight).sum(-1)

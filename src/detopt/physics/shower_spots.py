@@ -32,8 +32,8 @@ from detopt.physics.shower_radial import radial_quantile, radial_shape, relative
 class Spots:
     """Points where a shower leaves energy; the axis is z, the start its origin."""
 
-    position: Float[Tensor, "*showers n_spots 3"]  # [m]
-    energy: Float[Tensor, "*showers n_spots"]  # [GeV]
+    position: Float[Tensor, "*batch n_spots 3"]  # [m]
+    energy: Float[Tensor, "*batch n_spots"]  # [GeV]
 
 
 def spot_count(
@@ -84,7 +84,7 @@ def sample_spots(
     :math:`\frac{E}{N} f(t)/f_s(t)`, so that the mean profile is that of the shower.
 
     Args:
-        energy: Energies of the electrons [GeV].
+        energy: Energies of the electrons [GeV]; they broadcast against the designs of the medium.
         medium: The medium.
         n_spots: Number :math:`N` of spots for each shower; see `spot_count`.
         rng: Source of the draws, on the device of the energies.
@@ -108,15 +108,16 @@ def sample_spots(
     uniform = torch.rand(
         (3, *energy.shape, n_spots), generator=rng, dtype=energy.dtype, device=energy.device
     ).clamp(min=torch.finfo(energy.dtype).tiny)
-    spots = _spot_shape(shower, medium)
+    inner = medium.with_axis()
+    spots = _spot_shape(shower, inner)
     depth = lower_gamma_quantile(spots.alpha, uniform[0]) / spots.beta
     ratio = longitudinal_profile(depth, shower) / longitudinal_profile(depth, spots)
 
     mean = mean_shape(energy, medium, INDIVIDUAL)
     mean = LongitudinalShape(mean.maximum[..., None], mean.alpha[..., None])
     age = relative_depth(depth, shower, mean)
-    radius = radial_quantile(uniform[1], radial_shape(age, energy[..., None], medium))
-    _, length, moliere = as_tensors(energy, medium.radiation_length, medium.moliere_radius)
+    radius = radial_quantile(uniform[1], radial_shape(age, energy[..., None], inner))
+    _, length, moliere = as_tensors(energy, inner.radiation_length, inner.moliere_radius)
     radius, azimuth = radius * moliere, 2 * math.pi * uniform[2]
     position = [radius * torch.cos(azimuth), radius * torch.sin(azimuth), depth * length]
 

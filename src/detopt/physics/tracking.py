@@ -139,9 +139,7 @@ def position_covariance(
     Note:
         For thin scatterers and small angles. Differentiable.
     """
-    lever = (positions.unsqueeze(-1) - scatterers.unsqueeze(-2)).clamp(min=0.0)
-    scattered = (lever * scattering_angle.square().unsqueeze(-2)) @ lever.mT
-    return scattered + torch.diag_embed(resolution.square())
+    return _offset_covariance(positions, resolution, scatterers, scattering_angle.square())
 
 
 def fit_covariance(
@@ -229,19 +227,19 @@ def track_resolution(
     require_positive(momentum=momentum, field=field, polar_angle=polar_angle, mass=mass)
     radius, p, b, theta = as_tensors(layers.radius, momentum, field, polar_angle)
     sine = theta.sin()
-    angle = _layer_angles(layers.thickness, p / sine, sine, mass)
+    variance = _layer_variances(layers.thickness, p / sine, sine, mass)
     along = layers.resolution if layers.longitudinal is None else layers.longitudinal
     _require_measuring("resolution", layers.resolution, degree=2)
     _require_measuring("longitudinal", along, degree=1)
     across, along = layers.resolution.clamp(max=PASSIVE), along.clamp(max=PASSIVE)
 
-    slope = angle / sine.unsqueeze(-1)
+    turned = variance / sine.square().unsqueeze(-1)
     transverse = fit_covariance(
-        radius, position_covariance(radius, across, radius, slope), degree=2
+        radius, _offset_covariance(radius, across, radius, turned), degree=2
     )
-    tilt = slope / sine.unsqueeze(-1)
+    tilted = turned / sine.square().unsqueeze(-1)
     longitudinal = fit_covariance(
-        radius, position_covariance(radius, along, radius, tilt), degree=1
+        radius, _offset_covariance(radius, along, radius, tilted), degree=1
     )
     impact, azimuth, curvature = transverse.diagonal(dim1=-2, dim2=-1).sqrt().unbind(-1)
     far, cotangent = longitudinal.diagonal(dim1=-2, dim2=-1).sqrt().unbind(-1)
@@ -270,14 +268,21 @@ def _require_measuring(name: str, resolution: Tensor, degree: int) -> None:
         )
 
 
-def _layer_angles(thickness: Tensor, momentum: Tensor, sine: Tensor, mass: float) -> Tensor:
-    """Width of the scattering angle in each layer, crossed at an angle."""
+def _offset_covariance(
+    positions: Tensor, resolution: Tensor, scatterers: Tensor, variance: Tensor
+) -> Tensor:
+    """As `position_covariance`, from variances of the angles: smooth where there is no matter."""
+    lever = (positions.unsqueeze(-1) - scatterers.unsqueeze(-2)).clamp(min=0.0)
+    scattered = (lever * variance.unsqueeze(-2)) @ lever.mT
+    return scattered + torch.diag_embed(resolution.square())
+
+
+def _layer_variances(thickness: Tensor, momentum: Tensor, sine: Tensor, mass: float) -> Tensor:
+    """Variance of the scattering angle in each layer, crossed at an angle."""
     crossed = thickness / sine.unsqueeze(-1)
     total = crossed.sum(-1, keepdim=True).clamp(min=VACUUM)
     beta = momentum / (momentum.square() + mass**2).sqrt()
-    variance = highland_variance(crossed, total, momentum.unsqueeze(-1), beta.unsqueeze(-1))
-    positive = variance > 0
-    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+    return highland_variance(crossed, total, momentum.unsqueeze(-1), beta.unsqueeze(-1))
 
 
 def _powers(value: Tensor, degree: int) -> Tensor:

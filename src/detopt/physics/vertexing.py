@@ -58,7 +58,7 @@ def fit_vertex(
     unit = torch.nn.functional.normalize(directions, dim=-1)
     identity = torch.eye(3, dtype=unit.dtype, device=unit.device)
     across = identity - unit.unsqueeze(-1) * unit.unsqueeze(-2)
-    weight = across / resolution.square()[..., None, None]
+    weight = across * resolution.reciprocal().square()[..., None, None]
 
     origin = points.mean(-2, keepdim=True)
     offset = points - origin
@@ -69,5 +69,6 @@ def fit_vertex(
     miss = moved - offset
     chi_squared = (miss.unsqueeze(-2) @ weight @ miss.unsqueeze(-1)).sum((-3, -2, -1))
 
-    covariance = torch.cholesky_inverse(factor.expand(information.shape))
-    return Vertex((origin + moved).squeeze(-2), covariance, chi_squared)
+    position = (origin + moved).squeeze(-2)
+    covariance = torch.cholesky_inverse(factor).expand(*position.shape[:-1], 3, 3)
+    return Vertex(position, covariance, chi_squared)

@@ -18,20 +18,17 @@ __all__ = [
     "Evaluation",
     "Request",
     "after_failure",
-    "bootstrap",
     "chunks",
     "combine",
     "differentiate_chunk",
     "evaluate",
     "judge_adjoint",
-    "one_thread",
     "summarize_chunk",
     "summarize_design",
 ]
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -43,11 +40,12 @@ from detopt.design import Design
 from detopt.errors import DomainError, SimulationError
 from detopt.pipeline.outcome import Outcome, Summary, merge
 from detopt.pipeline.problem import Problem
+from detopt.pipeline.resampling import objectives, resampled, standard_errors
 from detopt.random import Seed
+from detopt.threads import one_thread
 
 N_RETAINED = 4  # chunks whose graphs are kept rather than made twice
 CONSTRAINT, METRIC, OBJECTIVE, ERROR = "constraint:", "metric:", "objective:", "std_error:"
-N_BOOTSTRAP = 64  # resamplings for the standard error of a round: 9 % precise
 
 
 @dataclass(frozen=True)
@@ -137,17 +135,6 @@ class Chunk:
     seed: Seed
     n_events: int
     gradient: bool = False
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: sums over threads would depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def chunks(problem: Problem, request: Request, seed: Seed) -> list[Chunk]:
@@ -243,48 +230,6 @@ def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if gradient is None else gradient
 
 
-def bootstrap(
-    problem: Problem, summary: Summary, design: Design, seed: Seed, n_samples: int = N_BOOTSTRAP
-) -> Float[Tensor, " n_samples"]:
-    """The objective of resampled rows: its distribution over repetitions of the experiment."""
-    outcomes = _resampled(problem, summary, design, seed, n_samples)
-    return torch.stack([outcome.objective.to(torch.float64) for outcome in outcomes])
-
-
-def _resampled(
-    problem: Problem, summary: Summary, design: Design, seed: Seed, n_samples: int
-) -> list[Outcome]:
-    rng = seed.child("bootstrap").generator()
-    outcomes = []
-    with one_thread(), torch.no_grad():
-        for _ in range(n_samples):
-            index = _resampling(summary, rng)
-            outcomes.append(problem.judge(summary.rows(index), design))
-    return outcomes
-
-
-def _resampling(summary: Summary, rng: torch.Generator) -> Tensor:
-    """Rows drawn with replacement, within each of the `strata` that the summary may have."""
-    strata = getattr(summary, "strata", None)
-    if strata is None:
-        return torch.randint(summary.n_rows, (summary.n_rows,), generator=rng)
-    groups = [(strata == number).nonzero().flatten() for number in strata.unique()]
-    return torch.cat(
-        [group[torch.randint(len(group), group.shape, generator=rng)] for group in groups]
-    )
-
-
-def _standard_errors(outcomes: Sequence[Outcome]) -> tuple[float, dict[str, float]]:
-    """Of the objective, and of all objectives as terms."""
-    columns = {
-        f"{ERROR}{name}": torch.stack([outcome.objectives[name] for outcome in outcomes])
-        for name in outcomes[0].objectives
-    }
-    single = torch.stack([outcome.objective for outcome in outcomes])
-    errors = {name: float(values.double().std()) for name, values in columns.items()}
-    return float(single.double().std()), errors
-
-
 def combine(
     problem: Problem,
     request: Request,
@@ -303,7 +248,9 @@ def combine(
     errors: dict[str, float] = {}
     if request.std_error and whole.n_rows > 1:
         own = seed.child(*request.stream)
-        std_error, errors = _standard_errors(_resampled(problem, whole, design, own, N_BOOTSTRAP))
+        outcomes = resampled(problem, whole, design, own)
+        std_error = float(objectives(outcomes).std())
+        errors = {f"{ERROR}{name}": error for name, error in standard_errors(outcomes).items()}
     gradient, spread = None, None
     n_events = problem.n_events if request.n_events is None else request.n_events
     if gradients is not None:

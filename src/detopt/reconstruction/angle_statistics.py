@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detopt.errors import DomainError
 from detopt.reconstruction.images import ScatteringImage, voxel_quantiles
+from detopt.reconstruction.muon_paths import from_corner
 from detopt.reconstruction.poca import ClosestApproach
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.tracks import LineFit
@@ -67,6 +68,7 @@ def angle_statistics_image(
     half = grid.voxel[2] if depth is None else depth
     if not half > 0:
         raise DomainError(f"`depth` must be > 0 m, got {half:g}.")
+    place, tracks, grid = grid, *from_corner(tracks, grid)
     poca = tracks.closest_approach()
     scores = poca.angle_squared.clamp_min(0).sqrt() * tracks.beta_momentum * MEV
     found = [_near_both(tracks, group, grid, reach) for group in alike(tracks, grid, reach)]
@@ -76,7 +78,7 @@ def angle_statistics_image(
     weights = None if math.isinf(half) else _nearness(poca, voxels, members, grid, half)
     values, counts = voxel_quantiles(voxels, members, scores, share, grid.n_voxels, weights)
     return ScatteringImage(
-        grid,
+        place,
         values.reshape(grid.shape),
         counts.reshape(grid.shape),
         f"momentum times scattering angle, quantile {share:g}",

@@ -152,7 +152,8 @@ class ImagingNetwork(nn.Module):
     def _convolved(self, maps: Float[Tensor, "v c nx ny nz"]) -> Float[Tensor, "v nx ny nz"]:
         levels = [self.down[0](maps)]
         for pair in self.down[1:]:
-            levels.append(pair(functional.avg_pool3d(levels[-1], 2, ceil_mode=True)))
+            kernel = [min(2, n) for n in levels[-1].shape[2:]]  # a single layer stays one
+            levels.append(pair(functional.avg_pool3d(levels[-1], kernel, ceil_mode=True)))
         found = levels.pop()
         for pair in self.up:
             fine = levels.pop()

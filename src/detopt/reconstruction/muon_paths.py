@@ -1,6 +1,8 @@
 """Paths of muons through a voxel grid."""
 
-__all__ = ["chords", "path_lengths", "path_moments"]
+__all__ = ["chords", "from_corner", "path_lengths", "path_moments"]
+
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +14,23 @@ from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.voxel_grid import Grid
 
 CHUNK_SEGMENTS = 500_000  # segments held at once: the working set stays in cache
+
+
+def from_corner(tracks: MuonTracks, grid: Grid) -> tuple[MuonTracks, Grid]:
+    """The same muons and voxels, seen from the lowest corner of the grid.
+
+    Note:
+        float32 resolves half a metre in the coordinates of a map, and 0.1 um in those of a volume
+        of a metre.
+    """
+    corner = torch.tensor(grid.low[:2], dtype=tracks.momentum.dtype)
+    corner = corner.reshape(2, *[1] * tracks.momentum.ndim)
+    above, below = (
+        replace(fit, position=fit.position - corner) for fit in (tracks.above, tracks.below)
+    )
+    reference = tracks.reference - grid.low[2]
+    moved = MuonTracks(above, below, reference, tracks.momentum, tracks.momentum_known)
+    return moved, Grid((0.0, 0.0, 0.0), grid.voxel, grid.shape)
 
 
 def chords(
@@ -36,6 +55,7 @@ def chords(
 
 def path_lengths(tracks: MuonTracks, grid: Grid) -> Float[Tensor, " n_voxels"]:
     """Path of all muons together in each voxel [m], along their chords."""
+    tracks, grid = from_corner(tracks, grid)
     origin, way = (ends.float().detach() for ends in chords(tracks, grid))
     lower, upper = torch.tensor(grid.low), torch.tensor(grid.high)
     total = torch.zeros(grid.n_voxels, dtype=tracks.momentum.dtype)

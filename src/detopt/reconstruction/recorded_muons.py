@@ -3,10 +3,10 @@
 __all__ = ["MuonTracks", "RecordedMuons", "read_muons"]
 
 import csv
-import itertools
 import math
 import warnings
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -83,6 +83,7 @@ class RecordedMuons:
         is_above: Whether a plane is above the volume.
         momentum: Momentum [GeV/c], or None where it is not known.
         mean_momentum: What is taken for it then [GeV/c].
+        n_left_out: Muons of a table that were left out, with fewer than two hits on a side.
 
     Raises:
         ConfigError: A side has fewer than two planes, or two of its planes are at one height.
@@ -94,6 +95,7 @@ class RecordedMuons:
     is_above: Bool[Tensor, " n_planes"]
     momentum: Float[Tensor, " n_muons"] | None = None
     mean_momentum: float = 3.0
+    n_left_out: int = 0
 
     def __post_init__(self) -> None:
         for side, mask in (("above", self.is_above), ("below", ~self.is_above)):
@@ -117,14 +119,8 @@ class RecordedMuons:
         self, chosen: Bool[Tensor, " n_muons"] | Int[Tensor, " n_chosen"] | slice
     ) -> "RecordedMuons":
         """Some of the muons, by a mask, by their numbers or by a slice."""
-        return RecordedMuons(
-            hits=self.hits[:, :, chosen],
-            heights=self.heights,
-            resolution=self.resolution,
-            is_above=self.is_above,
-            momentum=None if self.momentum is None else self.momentum[chosen],
-            mean_momentum=self.mean_momentum,
-        )
+        momentum = None if self.momentum is None else self.momentum[chosen]
+        return replace(self, hits=self.hits[:, :, chosen], momentum=momentum)
 
     def tracks(self, reference: float) -> MuonTracks:
         """Least-squares tracks of all muons, at the height `reference` [m].
@@ -133,18 +129,28 @@ class RecordedMuons:
             Muons with fewer than two hits on a side get huge errors; `select` those that are
             `usable`. Differentiable in hits, heights and resolution.
         """
-        above, below = (self._fit(mask, reference) for mask in (self.is_above, ~self.is_above))
+        origin = self._origin()
+        above, below = (
+            self._fit(mask, reference, origin) for mask in (self.is_above, ~self.is_above)
+        )
         momentum = self.momentum
         if momentum is None:
             momentum = self.hits.new_full((len(self),), self.mean_momentum)
         return MuonTracks(above, below, reference, momentum, self.momentum is not None)
 
-    def _fit(self, mask: Tensor, reference: float) -> LineFit:
-        hits = self.hits[:, mask]
+    def _origin(self) -> Float[Tensor, "2 1"]:
+        """Median hit, to whole metres: far from 0, as on a map, fits would lose their precision."""
+        x, y = (axis[axis.isfinite()].detach() for axis in self.hits)
+        middle = [axis.median() if len(axis) > 0 else axis.new_zeros(()) for axis in (x, y)]
+        return torch.stack(middle).round().unsqueeze(-1)
+
+    def _fit(self, mask: Tensor, reference: float, origin: Float[Tensor, "2 1"]) -> LineFit:
+        hits = self.hits[:, mask] - origin.unsqueeze(-1)
         there = hits.isfinite().all(0)
         weights = there * self.resolution[mask].square().reciprocal().unsqueeze(-1)
         weighted = torch.where(there, hits, 0.0) * weights
-        return fit_lines(weighted, weights, self.heights[mask], reference)
+        fit = fit_lines(weighted, weights, self.heights[mask], reference)
+        return replace(fit, position=fit.position + origin)
 
 
 def read_muons(path: Path, geometry: ScanGeometry, *, n_muons: int | None = None) -> RecordedMuons:
@@ -183,51 +189,95 @@ def read_muons(path: Path, geometry: ScanGeometry, *, n_muons: int | None = None
     usable = muons.usable
     if not bool(usable.any()):
         raise ConfigError(f"No muon in {path} has two hits on each side of the volume.")
-    return muons.select(usable)
+    return replace(muons.select(usable), n_left_out=int((~usable).sum()))
 
 
 def _read_columns(path: Path, names: tuple[str, ...], n_rows: int | None) -> dict[str, np.ndarray]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = [name.strip() for name in next(csv.reader([file.readline()]), [])]
-            missing = [name for name in names if name not in header]
-            if missing:
-                known = ", ".join(header[:SHOWN]) + (", ..." if len(header) > SHOWN else "")
-                raise ConfigError(
-                    f"{path} has no column {', '.join(f'`{name}`' for name in missing)}. "
-                    f"It has: {known}."
-                )
+            header = [name.strip(" #") for name in next(csv.reader([file.readline()]), [])]
+            _require_columns(header, names, path)
             chosen = [header.index(name) for name in names]
             start = file.tell()
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # an empty table is an error below
                     table = np.loadtxt(
-                        file, delimiter=",", usecols=chosen, max_rows=n_rows, ndmin=2
+                        _even_lines(file, len(header)),
+                        delimiter=",",
+                        usecols=chosen,
+                        max_rows=n_rows,
+                        ndmin=2,
                     )
             except ValueError:  # lost hits, or a mistake that the slow way can name
                 file.seek(start)
                 table = _read_slowly(file, header, chosen, n_rows, path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"Cannot read the table {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"Cannot read the table {path}: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"The table {path} is no text in UTF-8: {error}.") from error
     if len(table) == 0:
         raise ConfigError(f"{path} holds no muon.")
     return dict(zip(names, table.T, strict=True))
+
+
+def _require_columns(header: list[str], names: tuple[str, ...], path: Path) -> None:
+    """Refuse a header that lacks a column, or has one twice."""
+    if not any(header):
+        raise ConfigError(f"{path} is empty, or its first line is: it must name the columns.")
+    missing = [name for name in names if name not in header]
+    if missing:
+        known = ", ".join(header[:SHOWN]) + (", ..." if len(header) > SHOWN else "")
+        hint = ""
+        if len(header) == 1 < len(names):
+            hint = " Separate cells by commas."
+        elif all(name.strip("+-").replace(".", "", 1).isdigit() for name in header):
+            hint = " The first line must name the columns."
+        raise ConfigError(
+            f"{path} has no column {', '.join(f'`{name}`' for name in missing)}. "
+            f"It has: {known}.{hint}"
+        )
+    twice = [name for name in names if header.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"{path} has several columns {', '.join(f'`{name}`' for name in twice)}. Rename them."
+        )
+
+
+def _even_lines(file: TextIO, n_cells: int) -> Iterator[str]:
+    """Lines of as many cells as the header; numbers alone have no comma.
+
+    Raises:
+        ValueError: A line has others, or text in quotes.
+    """
+    for line in file:
+        if line.count(",") != n_cells - 1 and not _is_blank(line):
+            raise ValueError(f"{line!r} does not have {n_cells} cells.")
+        yield line
+
+
+def _is_blank(line: str) -> bool:
+    """Whether a line is empty or a comment."""
+    return not line.strip() or line.lstrip().startswith("#")
 
 
 def _read_slowly(
     file: TextIO, header: list[str], chosen: list[int], n_rows: int | None, path: Path
 ) -> np.ndarray:
     """The same with empty cells, and with messages that name the line."""
-    rows = []
-    for line, cells in enumerate(itertools.islice(csv.reader(file), n_rows), start=2):
-        if not cells:
+    rows: list[list[float]] = []
+    for number, line in enumerate(file, start=2):
+        if len(rows) == n_rows:
+            break
+        if _is_blank(line):
             continue
+        cells = next(csv.reader([line]))
         if len(cells) != len(header):
             raise ConfigError(
-                f"Line {line} of {path} has {len(cells)} cells, the header has {len(header)}."
+                f"Line {number} of {path} has {len(cells)} cells, the header has {len(header)}. "
+                "Write decimal points, not commas, and a name for each column."
             )
-        rows.append([_number(cells[i], header[i], line, path) for i in chosen])
+        rows.append([_number(cells[i], header[i], number, path) for i in chosen])
     return np.array(rows).reshape(-1, len(chosen))
 
 

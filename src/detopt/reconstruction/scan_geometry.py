@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from detopt.errors import ConfigError
+from detopt.errors import ConfigError, UnitError
 from detopt.reconstruction.voxel_grid import Grid
 from detopt.units import Energy, Length, parse
 
@@ -108,9 +108,19 @@ class ScanGeometry(_Part):
 
     @model_validator(mode="after")
     def _known_units(self) -> "ScanGeometry":
-        parse(f"1 {self.length_unit}", "m")
+        _require_unit("length_unit", self.length_unit, "m")
         if self.momentum is not None:
-            parse(f"1 {self.momentum.unit}", "GeV")
+            _require_unit("momentum.unit", self.momentum.unit, "GeV")
+        return self
+
+    @model_validator(mode="after")
+    def _own_columns(self) -> "ScanGeometry":
+        names = [name for plane in self.planes for name in (plane.x, plane.y)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"`planes` use the column {', '.join(f'`{name}`' for name in twice)} more than once"
+            )
         return self
 
     @property
@@ -120,6 +130,15 @@ class ScanGeometry(_Part):
         if self.momentum is not None:
             names.append(self.momentum.column)
         return tuple(dict.fromkeys(names))
+
+
+def _require_unit(entry: str, unit: str, expected: str) -> None:
+    try:
+        parse(f"1 {unit}", expected)
+    except UnitError:
+        raise ValueError(
+            f"`{entry}` must be a unit such as {'mm' if expected == 'm' else 'MeV'}, got {unit!r}"
+        ) from None
 
 
 def load_geometry(path: Path) -> ScanGeometry:
@@ -141,7 +160,8 @@ def load_geometry(path: Path) -> ScanGeometry:
         return ScanGeometry(**{str(key): value for key, value in data.items()})
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, item['loc'])) or 'geometry'}: {item['msg']}"
+            f"{'.'.join(map(str, item['loc']))}: ".removeprefix(": ")
+            + item["msg"].removeprefix("Value error, ").removesuffix(".")
             for item in error.errors()
         ]
         raise ConfigError(f"{path}: {'; '.join(lines)}.") from error

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from detopt.reconstruction.muon_paths import chords, chunks, path_moments
+from detopt.reconstruction.muon_paths import chords, chunks, from_corner, path_moments
 from detopt.reconstruction.poca_imaging import AIR, REFERENCE_MOMENTUM
 from detopt.reconstruction.recorded_muons import MuonTracks
 from detopt.reconstruction.voxel_grid import Grid
@@ -167,6 +167,7 @@ class ScatteringSystem:
         from scipy import sparse  # heavy: only where an image is made
 
         self.degrees = degrees
+        tracks, grid = from_corner(tracks, grid)
         data = scattering_data(tracks, grid)
         self._measured = data.measured.detach().numpy().astype(np.float64)
         self._noise = data.noise.detach().numpy().astype(np.float64)

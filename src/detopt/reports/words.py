@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detopt.runtime.constraints import broken_words
+from detopt.runtime.constraints import broken_words, doubtful_words
 
 LARGE = 1e7  # from here on numbers are written with a power of ten
 SAME = 1e-6  # relative difference of costs that counts as none
@@ -108,6 +108,8 @@ def verdict(result: Mapping[str, Any] | None, n_rounds: int, status: str) -> Ver
         return Verdict("forbidden", f"{sentence}. But it breaks {breaks}: it is no answer.", remark)
     breaks = broken_words(result, "start" if best is None else best)
     also = f" Beware: {other.removeprefix('of ')} breaks {breaks}." if breaks else ""
+    if doubt := doubtful_words(result, "final"):
+        also += f" The fresh events leave open whether it keeps {doubt}."
     return Verdict(kind, sentence + endings[kind] + also, remark)
 
 

@@ -22,8 +22,9 @@ from detopt.errors import ConfigError, DetoptError, MethodError, SimulationError
 from detopt.optimizers import Optimizer
 from detopt.optimizers.pareto import non_dominated
 from detopt.pipeline import Evaluation, Problem, evaluate
-from detopt.pipeline.evaluation import one_thread, summarize_design
+from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
+from detopt.threads import one_thread
 
 _Verdict = tuple[float, float | None, list[float]]  # objective, worst constraint, all objectives
 FRESH = Seed("comparison", "fresh events")  # of all verdicts: equal for all methods and seeds

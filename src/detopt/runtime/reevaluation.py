@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from detopt.design import Design
 from detopt.errors import DetoptError, SimulationError
 from detopt.pipeline import Outcome, Problem, Summary, merge
-from detopt.pipeline.evaluation import bootstrap
+from detopt.pipeline.resampling import resampled
 from detopt.runtime.executors import DesignChunk, Executor
 from detopt.runtime.rounds import Round
 
@@ -85,13 +83,13 @@ def judge(problem: Problem, summary: Summary, design: Design) -> Outcome:
 
 def resample(
     study: "Study", summary: Summary, design: Design, n_samples: int
-) -> tuple[Float[Tensor, " n_samples"], str]:
-    """The objective of resampled rows, or NaN and the reason where they have none."""
+) -> tuple[list[Outcome], str]:
+    """Outcomes of resampled rows, or none and the reason where the rows give none."""
     reference, seed = study.problem.reference, study.seed.child("evaluation")
     try:
-        return bootstrap(reference, summary, _cast(design, study.problem), seed, n_samples), ""
+        return resampled(reference, summary, _cast(design, study.problem), seed, n_samples), ""
     except DetoptError as error:  # the objective itself is known, and the study need not end
-        return torch.full((n_samples,), math.nan, dtype=torch.float64), str(error)
+        return [], str(error)
 
 
 def _cast(design: Design, problem: Problem) -> Design:

@@ -5,7 +5,7 @@ __all__ = ["Interval", "Result", "Sensitivity", "conclude", "load_result"]
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from detopt._version import __version__
 from detopt.design import Design
 from detopt.errors import CheckpointError
 from detopt.pipeline import Outcome, Problem, Request, Summary
+from detopt.pipeline.resampling import objectives
 from detopt.runtime.digests import design_digest
 from detopt.runtime.executors import Executor
 from detopt.runtime.reevaluation import judge, resample, summarize_all
@@ -132,7 +133,8 @@ def conclude(
     resampling independent rows. A design whose simulation fails has no numbers where the problem
     says `on_failure="skip"`, and its reason stands under `failures`. `evaluation_events` were asked
     for; `evaluation_rows` count the independent rows that there were, which a source with a limited
-    number of events makes fewer. `constraints` are those of each design, broken where positive. A
+    number of events makes fewer. `constraints` are those of each design, broken where positive, and
+    `constraint_intervals` the ends of their 95 % intervals, where the events leave any room. A
     design whose resampled objective fails has no interval, and the reason under `without_interval`.
 
     Raises:
@@ -145,12 +147,12 @@ def conclude(
     resampled = {
         name: resample(study, one, designs[name], N_RESAMPLES) for name, one in summaries.items()
     }
-    samples = {name: values for name, (values, _) in resampled.items()}
+    missing = torch.full((N_RESAMPLES,), math.nan, dtype=torch.float64)
+    samples = {name: objectives(ones) if ones else missing for name, (ones, _) in resampled.items()}
     intervals = {
         name: Interval(float(outcome.objective), *_ends(samples[name]))
         for name, outcome in outcomes.items()
     }
-    missing = torch.full((N_RESAMPLES,), math.nan, dtype=torch.float64)
     samples |= dict.fromkeys(failures, missing)
     intervals |= dict.fromkeys(failures, Interval(math.nan, math.nan, math.nan))
     constraints = {name: _constraints(outcome) for name, outcome in outcomes.items()}
@@ -161,6 +163,7 @@ def conclude(
     data = _collect(study, designs, intervals, samples, constraints)
     found = {
         "constraints": constraints,
+        "constraint_intervals": {n: _constraint_ends(ones) for n, (ones, _) in resampled.items()},
         "diagnostics": diagnostics,
         "objective_at_theta": level,
         "sensitivities": [vars(sensitivity) for sensitivity in sensitivities],
@@ -200,6 +203,16 @@ def _constraints(outcome: Outcome) -> dict[str, float]:
     """By name; the least number stands for minus infinity, which keeps the constraint."""
     numbers = {name: float(value) for name, value in outcome.constraints.items()}
     return {k: -sys.float_info.max if v == -math.inf else v for k, v in numbers.items()}
+
+
+def _constraint_ends(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float]]:
+    """Ends of the intervals of those constraints that differ between resampled events."""
+    found = {}
+    for name in outcomes[0].constraints if outcomes else ():
+        low, high = _ends(torch.stack([one.constraints[name].double() for one in outcomes]))
+        if low < high:
+            found[name] = low, high
+    return found
 
 
 def _ends(samples: Float[Tensor, " n"]) -> tuple[float, float]:

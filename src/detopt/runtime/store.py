@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from detopt.errors import CheckpointError, ConfigError
 from detopt.optimizers import StateDict
@@ -208,11 +209,16 @@ def refuse_password(database: str | None) -> None:
     """No secret in a file.
 
     Raises:
-        ConfigError: The URL holds a password.
+        ConfigError: The URL holds a password, or is none.
     """
     if database is None:
         return
-    url = make_url(database)
+    try:
+        url = make_url(database)
+    except (ArgumentError, ValueError) as error:  # whose words may hold the URL
+        raise ConfigError(
+            "The database must be a URL, such as postgresql+psycopg://user@host:5432/name."
+        ) from error
     if url.password is not None or any("password" in key for key in url.query):
         raise ConfigError(
             "The URL of the database holds a password, which would be written into a file. Leave "

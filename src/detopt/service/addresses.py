@@ -3,6 +3,7 @@
 __all__ = ["check_served", "check_url", "is_loopback", "make_certificate"]
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,7 +28,13 @@ def check_url(url: str) -> str:
     Raises:
         ConfigError: It is no HTTPS, and leads elsewhere than to this machine; or it holds a secret.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigError(
+            f"{url!r} is no address of a service: {error}. It reads https://HOST:PORT."
+        ) from error
     if parts.username or parts.password or parts.query:
         raise ConfigError("The address of a service must hold no password and no query.")
     if not parts.hostname or parts.scheme not in {"http", "https"}:
@@ -41,7 +48,8 @@ def check_served(host: str, certificate: Path | None, key: Path | None) -> None:
     """Whether a service may listen there.
 
     Raises:
-        ConfigError: Without a certificate, elsewhere than on this machine; or a file is missing.
+        ConfigError: Without a certificate, elsewhere than on this machine; or a file is missing or
+            holds none.
     """
     if (certificate is None) != (key is None):
         raise ConfigError("A certificate needs its key, and a key its certificate.")
@@ -53,6 +61,13 @@ def check_served(host: str, certificate: Path | None, key: Path | None) -> None:
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise ConfigError(f"The file {path} does not exist.")
+    if certificate is not None and key is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except OSError as error:
+            raise ConfigError(
+                f"{certificate} and {key} are no certificate and its key in PEM: {error}."
+            ) from error
 
 
 def make_certificate(folder: Path, host: str = "127.0.0.1", days: int = 30) -> tuple[Path, Path]:
@@ -96,6 +111,7 @@ def make_certificate(folder: Path, host: str = "127.0.0.1", days: int = 30) -> t
     )
     paths = folder / "certificate.pem", folder / "key.pem"
     paths[1].touch(mode=0o600)
+    paths[1].chmod(0o600)  # also where it was there
     paths[0].write_bytes(certificate.public_bytes(formats.Encoding.PEM))
     paths[1].write_bytes(
         key.private_bytes(formats.Encoding.PEM, formats.PrivateFormat.PKCS8, formats.NoEncryption())

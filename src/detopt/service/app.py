@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detopt.errors import CheckpointError
 from detopt.optional import require
 from detopt.runtime.storage import Store, Token, Tokens
+from detopt.runtime.storage.encoding import plain
 from detopt.runtime.votes import RATE
 from detopt.service.addresses import check_served
 from detopt.service.referee import Referee, Refusal
@@ -101,9 +102,11 @@ def _digest_path() -> Any:
 
 
 def _answer_errors(app: "FastAPI") -> None:
-    """Refusals and a store that is away become answers."""
+    """Refusals and a store that is away become answers, all of one form."""
     import fastapi
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
 
     @app.exception_handler(Refusal)
     def refused(_: fastapi.Request, error: Refusal) -> JSONResponse:
@@ -113,6 +116,15 @@ def _answer_errors(app: "FastAPI") -> None:
     @app.exception_handler(CheckpointError)
     def away(_: fastapi.Request, __: CheckpointError) -> JSONResponse:
         return JSONResponse({"error": "The store cannot be used now. Try again."}, 503)
+
+    @app.exception_handler(RequestValidationError)
+    def wrong(_: fastapi.Request, error: RequestValidationError) -> JSONResponse:
+        said = [f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors()]
+        return JSONResponse({"error": plain("; ".join(said))}, 422)
+
+    @app.exception_handler(HTTPException)
+    def other(_: fastapi.Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _serve_leases(app: "FastAPI", referee: Referee, own: Any) -> None:
@@ -190,13 +202,14 @@ class _Limited:
         """Answer a request."""
         is_answer = scope.get("method") == "PUT"
         limit, n_bytes = self._most_bytes if is_answer else MOST_JSON, 0
+        from starlette.exceptions import HTTPException  # which reading a body lets through
 
         async def limited() -> Any:
             nonlocal n_bytes
             message = await receive()
             n_bytes += len(message.get("body", b""))
             if n_bytes > limit:
-                raise Refusal(413, f"A request like this may have {limit} bytes.")
+                raise HTTPException(413, f"A request like this may have {limit} bytes.")
             return message
 
         await self._app(scope, limited, send)
@@ -230,7 +243,8 @@ def serve(
     check_served(host, certificate, key)
     uvicorn = require("uvicorn", extra="service", purpose="Serving tasks")
     app = make_app(store, rate)
-    ready(f"{'http' if certificate is None else 'https'}://{host}:{port}")
+    named = f"[{host}]" if ":" in host else host  # IPv6
+    ready(f"{'http' if certificate is None else 'https'}://{named}:{port}")
     uvicorn.run(
         app,
         host=host,

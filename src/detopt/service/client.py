@@ -15,13 +15,14 @@ from detopt.optional import require
 from detopt.runtime.config import path_options
 from detopt.runtime.sources import STUDY, is_input
 from detopt.runtime.storage import Lease, digest_of
+from detopt.runtime.storage.encoding import plain
 from detopt.service.addresses import check_url
 
 PATIENCE = 600.0  # s; how long a service may be away
 NOTICE = 5.0  # s; to give a task back
 LONGEST_WAIT = 10.0  # s between two trials
-TIMEOUT = 60.0  # s
-MOST_BYTES = 2**30  # of an input
+TIMEOUT = 60.0  # s; for a trial
+SHORTEST = 1.0  # s; idem, where little time is left
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}  # may pass
 PROGRAMS = ("program", "command", "image")  # options that say what to run
 
@@ -62,7 +63,10 @@ class ServiceSource:
         if authority is not None:
             import ssl
 
-            verify = ssl.create_default_context(cafile=str(authority))
+            try:
+                verify = ssl.create_default_context(cafile=str(authority))
+            except OSError as error:
+                raise ConfigError(f"{authority} holds no certificate in PEM: {error}.") from error
         self._client = self._httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"},
@@ -73,18 +77,19 @@ class ServiceSource:
 
     def claim(self, worker: str, lease_s: float) -> list[Lease]:
         """At most one task."""
-        found = self._post("/v1/claim", worker=worker, lease_s=lease_s)
-        return [Lease(**lease) for lease in found["leases"]]
+        found = self._post("/v1/claim", "leases", worker=worker, lease_s=lease_s)
+        return [Lease(**lease) for lease in found]
 
     def renew(self, lease: Lease, lease_s: float) -> bool:
         """Keep a lease for longer [s]; False if it is lost."""
         found = self._post(
             f"/v1/tasks/{lease.task_id}/renew",
+            "held",
             lease_s / 3,
             fence=lease.fence,
             lease_s=lease_s,
         )
-        return bool(found["held"])
+        return bool(found)
 
     def payload(self, lease: Lease) -> bytes:
         """What is to be done."""
@@ -94,16 +99,16 @@ class ServiceSource:
         """Hand in an answer."""
         path = f"/v1/tasks/{lease.task_id}/answer/{digest_of(data)}"
         found = self._request("PUT", path, params={"fence": lease.fence}, content=data)
-        return str(found.json()["answer"])
+        return str(self._read(found, "answer"))
 
     def fail(self, lease: Lease, error: str, *, final: bool = False) -> None:
         """Say why there is no answer."""
         path = f"/v1/tasks/{lease.task_id}/fail"
-        self._post(path, fence=lease.fence, error=error[:10_000], final=final)
+        self._post(path, fence=lease.fence, error=plain(error[:10_000]), final=final)
 
     def release(self, lease: Lease) -> None:
         """Give a task back unfinished."""
-        self._post(f"/v1/tasks/{lease.task_id}/release", NOTICE, fence=lease.fence)
+        self._post(f"/v1/tasks/{lease.task_id}/release", None, NOTICE, fence=lease.fence)
 
     def inputs(self, run_id: str) -> dict[str, bytes]:  # noqa: ARG002 (the token says which)
         """The study of the run and its input files, by name.
@@ -111,12 +116,12 @@ class ServiceSource:
         Raises:
             ConfigError: They would run code that was not allowed, or read files of this machine.
         """
-        found = self._request("GET", "/v1/inputs", params={"code": self.allow_code}).json()
-        files = dict(found["files"])
+        found = self._request("GET", "/v1/inputs", params={"code": self.allow_code})
+        files = dict(self._read(found, "files"))
         wrong = [name for name in files if not is_input(name)]
         if wrong or STUDY not in files:
             raise CheckpointError(f"The service sent no study: {wrong or list(files)}.")
-        if not self.allow_code and found["needs_code"]:
+        if not self.allow_code and self._read(found, "needs_code"):
             raise ConfigError(_needs("a use case in a file"))
         data = {name: self._blob(digest) for name, digest in files.items()}
         if not self.allow_code:
@@ -134,9 +139,21 @@ class ServiceSource:
             raise CheckpointError(f"The bytes {digest} were damaged on their way.")
         return data
 
-    def _post(self, path: str, patience: float | None = None, **body: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._request("POST", path, patience, json=body).json()
-        return found
+    def _post(
+        self, path: str, name: str | None = None, patience: float | None = None, **body: Any
+    ) -> Any:
+        """What the answer says under a name, or None where nothing is asked."""
+        found = self._request("POST", path, patience, json=body)
+        return None if name is None else self._read(found, name)
+
+    def _read(self, response: Any, name: str) -> Any:
+        try:
+            return response.json()[name]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.url} answers, but not as a service of detopt does. Compare the address "
+                "with that of `detopt serve`."
+            ) from error
 
     def _request(
         self, method: str, path: str, patience: float | None = None, **options: Any
@@ -150,7 +167,8 @@ class ServiceSource:
         give_up, wait = time.monotonic() + limit, 0.1
         while True:
             try:
-                response = self._client.request(method, path, **options)
+                timeout = min(TIMEOUT, max(SHORTEST, give_up - time.monotonic()))
+                response = self._client.request(method, path, timeout=timeout, **options)
                 if response.status_code not in AGAIN:
                     return self._granted(response)
                 problem = f"{response.status_code} {_error(response)}"

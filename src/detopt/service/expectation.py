@@ -77,9 +77,7 @@ class Expectation:
                 f"A {type(found).__name__} came where a {type(sample).__name__} was expected."
             )
         expected = sample.tensors()
-        n_rows = {
-            len(one) if isinstance(one, Tensor) and one.dim() else -1 for one in found.tensors()
-        }
+        n_rows = {_n_rows(one) for one in found.tensors()}
         if len(n_rows) != 1:
             raise CheckpointError("The fields of the summary have different numbers of rows.")
         rows = n_rows.pop()

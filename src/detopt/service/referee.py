@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from detopt.errors import CheckpointError
 from detopt.runtime.sources import KIND, StoreSource, is_input
 from detopt.runtime.storage import Lease, Store, Token, digest_of, schema
+from detopt.runtime.storage.encoding import plain
 from detopt.runtime.votes import RATE, Votes
 from detopt.runtime.worker import make_problem
 from detopt.service.expectation import Expectation
@@ -80,11 +81,11 @@ class Referee:
 
     def fail(self, token: Token, name: str, fence: int, error: str, final: bool) -> None:
         """There is no answer."""
-        lease = self._lease(token, name, fence)
+        lease, error = self._lease(token, name, fence), plain(error[:LONGEST_ERROR])
         if token.trust == "full":
-            self.store.tasks.fail(lease, error[:LONGEST_ERROR], final=final)
+            self.store.tasks.fail(lease, error, final=final)
         else:
-            self.votes.refuse(token, lease, error[:LONGEST_ERROR])
+            self.votes.refuse(token, lease, error)
 
     def release(self, token: Token, name: str, fence: int) -> None:
         """Give a task back."""

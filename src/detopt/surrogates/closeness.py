@@ -13,6 +13,7 @@ TAIL = 0.002  # share of the real rows beyond each end of a histogram
 NEIGHBORS = 5
 CONDITION_BINS = 4  # of equal content
 SMALL = 1e-300
+NARROW = 1e-9  # bins of a constant feature over its size
 
 
 def separations(
@@ -23,7 +24,7 @@ def separations(
     .. math:: S^2 = \frac12 \sum_k \frac{(p_k - q_k)^2}{p_k + q_k}
 
     with bins of equal width over the real rows but for their extremes, which the first and the last
-    bin hold.
+    bin hold. Where all real rows are the same, the middle one holds them.
 
     Args:
         real: Features of the simulator.
@@ -34,9 +35,12 @@ def separations(
         From 0, the same, to 1, no overlap; by chance about :math:`(K - 1)/4 (1/n + 1/m)`.
     """
     found = []
-    for one, other in zip(real.T, drawn.T, strict=True):
+    for one, other in zip(real.double().T, drawn.double().T, strict=True):
         low, high = one.quantile(TAIL), one.quantile(1 - TAIL)
-        width = ((high - low) / bins).clamp(min=SMALL)
+        width = (high - low) / bins
+        if not float(width) > 0:
+            width = (NARROW * low.abs()).clamp(min=SMALL)
+            low = low - bins / 2 * width
         p, q = (
             ((values - low) / width).clamp(0, bins - 1).long().bincount(minlength=bins).double()
             / len(values)
@@ -94,32 +98,39 @@ def closure(
 
     Returns:
         Mean of drawn less real rows over the width of the real ones, and ratio of the widths less
-        one; and the standard errors of both, by the scatter of the rows.
+        one; and the standard errors of both, by the scatter of the rows. Where all real rows of a
+        bin are the same, both differences are in units of the width over all bins, or, where that
+        is zero too, in the feature's own unit.
 
     Raises:
         MethodError: A bin would hold fewer than two rows.
     """
     if len(conditions) < 2 * bins:
         raise MethodError(f"{bins} bins need {2 * bins} rows or more, got {len(conditions)}.")
+    real, drawn = real.double(), drawn.double()
+    overall = real.std(0)
+    overall = torch.where(overall > 0, overall, torch.ones_like(overall))
     errors, uncertainties = [], []
     for one in conditions.T:
         parts = one.argsort(stable=True).tensor_split(bins)
-        pairs = [_moment_errors(real[part], drawn[part]) for part in parts]
+        pairs = [_moment_errors(real[part], drawn[part], overall) for part in parts]
         errors.append(torch.stack([pair[0] for pair in pairs]))
         uncertainties.append(torch.stack([pair[1] for pair in pairs]))
     return torch.stack(errors), torch.stack(uncertainties)
 
 
-def _moment_errors(real: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+def _moment_errors(real: Tensor, drawn: Tensor, overall: Tensor) -> tuple[Tensor, Tensor]:
     n = len(real)
-    width, other = real.std(0).clamp(min=SMALL), drawn.std(0)
+    own, other = real.std(0), drawn.std(0)
+    width = torch.where(own > 0, own, overall)
     pulls, pulls_drawn = (real - real.mean(0)) / width, (drawn - drawn.mean(0)) / width
     ratio = other / width
     shift = pulls_drawn.mean(0) + (drawn.mean(0) - real.mean(0)) / width
-    shift_error = ((1 + ratio.square()) / n).sqrt()
+    shift_error = (((own / width).square() + ratio.square()) / n).sqrt()
     spreads = [one.square().var(0) / 4 for one in (pulls, pulls_drawn)]
     ratio_error = (ratio.square() * spreads[0] + spreads[1] / ratio.square().clamp(min=SMALL)) / n
-    return torch.stack([shift, ratio - 1], -1), torch.stack([shift_error, ratio_error.sqrt()], -1)
+    found = torch.stack([shift, (other - own) / width], -1)
+    return found, torch.stack([shift_error, ratio_error.sqrt()], -1)
 
 
 def coverage(real: Float[Tensor, "n f"], drawn: Float[Tensor, "m f"]) -> float:

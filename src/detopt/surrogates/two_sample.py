@@ -58,17 +58,18 @@ def calibrated(
     References:
         R. E. Barlow et al., Statistical Inference under Order Restrictions (1972).
     """
-    order = scores.argsort()
-    blocks: list[tuple[float, float]] = []  # sum and number
-    for one in real[order].double().tolist():
-        total, number = one, 1.0
+    known, place = scores.unique(return_inverse=True)  # rows of one score have one probability
+    sums = torch.zeros(len(known), dtype=torch.float64).index_add(0, place, real.double())
+    numbers = place.bincount(minlength=len(known))
+    blocks: list[tuple[float, int]] = []  # sum and number
+    for total, number in zip(sums.tolist(), numbers.tolist(), strict=True):
         while blocks and blocks[-1][0] * number >= total * blocks[-1][1]:
             before, n_before = blocks.pop()
             total, number = total + before, number + n_before
         blocks.append((total, number))
-    sizes = torch.tensor([int(number) for _, number in blocks])
+    sizes = torch.tensor([number for _, number in blocks])
     levels = torch.tensor([total / number for total, number in blocks], dtype=torch.float64)
-    ends = scores[order][sizes.cumsum(0) - 1]
+    ends = scores.sort().values[sizes.cumsum(0) - 1]
     return levels[torch.searchsorted(ends, at).clamp(max=len(levels) - 1)]
 
 

@@ -48,7 +48,7 @@ def layer_features(
     first third, largest share of a layer, and number of layers with any energy. Where the total is
     not positive, all shares are 0.
     """
-    n = rows.shape[1]
+    n, rows = rows.shape[1], rows.to(torch.float64)
     total = rows.sum(1)
     shares = torch.where(total[:, None] > 0, rows / total.clamp(min=SMALL)[:, None], 0.0)
     depth = torch.arange(n, dtype=rows.dtype) + 0.5

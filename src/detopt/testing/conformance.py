@@ -182,7 +182,7 @@ def _improves_in_twenty_steps(case: UseCase, options: dict[str, Any]) -> None:
 
 
 def _spread(problem: Problem, summary: Any, design: Any) -> float:
-    from detopt.pipeline.evaluation import bootstrap
+    from detopt.pipeline.resampling import bootstrap
 
     cast = design.detach().to(problem.dtype)
     return float(bootstrap(problem, summary, cast, Seed("fresh")).std())

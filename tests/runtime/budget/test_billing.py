@@ -274,3 +274,8 @@ def test_without_its_package_amazon_cannot_be_asked(monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(MissingExtraError, match=r"needs `boto3`.*detopt\[aws\]"):
         AwsBilling().bill(PERIOD)
+
+
+def test_a_budget_at_amazon_without_its_account_is_asked_for_it():
+    with pytest.raises(ConfigError, match=r"^A budget at AWS needs --account"):
+        AwsBilling(budget="ladle").bill(PERIOD)

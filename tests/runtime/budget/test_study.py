@@ -9,6 +9,7 @@ from detopt.errors import BudgetError, ConfigError
 from detopt.runtime import Study, StudyConfig, load_study
 from detopt.runtime import result as result_module
 from detopt.runtime.budget import EXAMPLE, Amounts, BudgetLedger, ComputeBudget, Limits, overview
+from detopt.runtime.budget.account import open_account
 from detopt.runtime.budget.history import lines
 from detopt.runtime.budget.meters import QueueMeter, Times
 from detopt.runtime.budget.prices import LOCAL
@@ -210,3 +211,11 @@ def test_runs_that_share_a_budget_spend_from_it_together(tmp_path):
     assert min(own) > 0
     assert account.state().limits == Limits(cpu_h=1.0)
     study.store.close()
+
+
+def test_a_run_without_prices_joins_no_budget_of_money(store, account):
+    free = ComputeBudget(shared=account.name)
+    with pytest.raises(ConfigError, match=r"limits money.*--prices and --machine"):
+        open_account(store, "run-1", free)
+    BudgetLedger(store.database, "hours").open(Limits(cpu_h=1.0), "EUR")
+    open_account(store, "run-1", ComputeBudget(shared="hours"))

@@ -16,7 +16,9 @@ from detopt.testing.store_contract import StoreContract
 class _Printed:
     """What a program printed is kept, whatever bytes it had."""
 
-    @pytest.mark.parametrize(("text", "kept"), [("a\0b", "a\ufffdb"), ("a\udcffb", "a?b")])
+    @pytest.mark.parametrize(
+        ("text", "kept"), [("a\0b", "a\ufffdb"), ("a\udcffb", "a?b")], ids=["NUL", "surrogate"]
+    )
     def test_an_error_may_hold_any_sign(self, store: Store, text: str, kept: str) -> None:
         names = store.tasks.add("run-1", [NewTask("0", "chunk", "a" * 64)], max_attempts=1)
         (lease,) = store.tasks.claim("worker", 600.0)

@@ -1,11 +1,14 @@
 """Databases that are away, locked, full, or of another version."""
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from detopt.errors import CheckpointError, ConfigError
-from detopt.runtime.storage import BlobStore, Database, NewTask, Store, sqlite_url
+from detopt.runtime.storage import BlobStore, Database, NewTask, Store, migrate, sqlite_url
+from detopt.testing.postgres import new_database
 
 URL = "postgresql+psycopg://someone:secret@/none?host=/nowhere"
 
@@ -97,3 +100,61 @@ def test_a_full_disk_is_named_and_nothing_is_lost(database, tmp_path):
         full.write(fill)
     full.close()
     assert store.study("one").config == {}
+
+
+@pytest.mark.parametrize("name", ["what?", "100%25", "a#b", "a b"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    database = Database(sqlite_url(folder / "study.sqlite"))
+    database.upgrade()
+    database.check()
+    database.close()
+    assert (folder / "study.sqlite").is_file()
+
+
+def test_a_port_that_is_no_number_is_refused_without_the_password():
+    with pytest.raises(ConfigError, match="Cannot use the database") as caught:
+        Database("postgresql+psycopg://me:secret@host:port/name")
+    assert "secret" not in str(caught.value)
+
+
+def test_tables_of_a_newer_version_ask_for_a_newer_detopt(database):
+    statement = "UPDATE alembic_version SET version_num = '9999'"
+    database.write(lambda c: c.exec_driver_sql(statement) and None)
+    for look in (database.check, database.upgrade):
+        with pytest.raises(CheckpointError, match=r"9999, which is newer.*Update detopt"):
+            look()
+
+
+def test_threads_make_databases_at_the_same_time(tmp_path):
+    databases = [Database(sqlite_url(tmp_path / f"{i}.sqlite")) for i in range(4)]
+    with ThreadPoolExecutor(len(databases)) as pool:
+        list(pool.map(Database.upgrade, databases))
+    for one in databases:
+        one.check()
+        one.close()
+
+
+def test_two_that_make_the_tables_of_a_server_wait_for_each_other(postgres, monkeypatch):
+    url, made, go_on = new_database(postgres, "twice"), threading.Event(), threading.Event()
+    step = migrate.upgrade
+
+    def slow_step(connection, to):
+        step(connection, to)
+        made.set()
+        go_on.wait(10.0)
+
+    monkeypatch.setattr(migrate, "upgrade", slow_step)
+    databases = [Database(url, patience=20.0) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(databases[0].upgrade)
+        assert made.wait(10.0)
+        second = pool.submit(databases[1].upgrade)
+        assert not wait([second], 0.3).done
+        go_on.set()
+        first.result()
+        second.result()
+    for one in databases:
+        one.check()
+        one.close()

@@ -97,3 +97,19 @@ class TestSqliteAndObjects(StoreContract):
     @pytest.fixture
     def blobs_url(self, endpoint: str, tmp_path: Path) -> str:
         return f"s3://{BUCKET}/{digest_of(str(tmp_path).encode())[:12]}"
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_an_object_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    once = {"retries": {"max_attempts": 0}}
+    away = "http://127.0.0.1:9"
+    blobs = BlobStore(f"s3://{BUCKET}/x", endpoint_url=away, config_kwargs=once)
+    for look, match in [
+        (lambda: blobs.put(DATA), r"Cannot write .*127\.0\.0\.1:9.*mend the cause"),
+        (lambda: blobs.get(digest_of(DATA)), "Cannot read"),
+        (lambda: digest_of(DATA) in blobs, "Cannot look for"),
+        (lambda: blobs.remove(digest_of(DATA)), "Cannot remove"),
+    ]:
+        with pytest.raises(CheckpointError, match=match):
+            look()

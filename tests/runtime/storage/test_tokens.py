@@ -91,3 +91,9 @@ def test_an_old_database_is_updated_with_its_data(tmp_path):
     store = Store(database, BlobStore(tmp_path / "blobs"))
     assert store.study("s").fingerprint == "f" * 64
     store.close()
+
+
+def test_a_note_that_no_server_would_keep_is_refused(tokens):
+    tokens.make("run", 60.0, note="n" * 200)
+    with pytest.raises(ConfigError, match=r"201 letters\. Give at most 200"):
+        tokens.make("run", 60.0, note="n" * 201)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from detopt.errors import ConfigError, DomainError
 from detopt.usecases.muon_absorption import Config
 from detopt.usecases.muon_absorption.cavities import CavityPrior
+from detopt.usecases.muon_absorption.space import design_space, view
 from detopt.usecases.muon_absorption.targets import load_terrain, make_target
+from detopt.usecases.muon_absorption.telescope import place_telescopes
 from detopt.usecases.muon_absorption.terrain import Terrain
 
 DOUBLE = torch.float64
@@ -70,6 +72,38 @@ def test_cover_is_the_distance_to_the_surface_of_a_plane():
     place = torch.tensor([[0.0, 0.0, 10.0]], dtype=DOUBLE)
     expected = 10 / math.sqrt(1 + 0.2**2 + 0.1**2)
     assert slope().cover(place).item() == pytest.approx(expected)
+
+
+def test_cover_in_voxels_is_the_distance_to_the_nearest_air():
+    place = torch.tensor(
+        [
+            [0.0, 0.0, 22.0],  # under the top, at 30 m
+            [-47.0, 0.0, 12.0],  # behind a wall, at -50 m
+            [0.0, 37.5, 5.0],  # behind another one, at 40 m
+            [-49.0, -38.0, 12.0],  # behind two
+            [-53.0, 0.0, 12.0],  # in the air
+        ],
+        dtype=DOUBLE,
+    )
+    cover = block().cover(place)
+    torch.testing.assert_close(cover, torch.tensor([8.0, 3.0, 2.5, 1.0, 0.0], dtype=DOUBLE))
+    voxels = block().voxels.clone()
+    voxels[9:11, 7:9, 2] = 0.0  # a void that is known, from 10 to 20 m
+    hollow = Terrain(LOW, HIGH, None, voxels, 2.65, "standard_rock")
+    places = torch.tensor([[0.0, 0.0, 24.0], [0.0, 0.0, 15.0]], dtype=DOUBLE)
+    torch.testing.assert_close(hollow.cover(places), torch.tensor([4.0, 0.0], dtype=DOUBLE))
+
+
+def test_cavities_of_a_building_lie_within_its_walls(rng):
+    target = make_target(Config(target="building"))
+    drawn = CavityPrior(target, 1.5, 4)(500, rng, DOUBLE)
+    way = torch.nn.functional.normalize(torch.randn(200, 3, generator=rng, dtype=DOUBLE), dim=-1)
+    surface = drawn.center[:, None] + drawn.radius[:, None, None] * way
+    x, y, z = surface.unbind(-1)
+    from_middle = torch.maximum(x.abs() - 15, y.abs() - 10)  # m; the lowest step is 30 x 20 m
+    step = (z / 3).floor()  # each is 3 m high and 2 m narrower on every side
+    outside = (from_middle + 2 * step > 0) | (z > 15)
+    assert not bool(outside.any())
 
 
 def test_sector_weights_share_a_place(rng):
@@ -286,3 +320,17 @@ def test_flat_terrain_is_refused():
     terrain = Terrain((-1.0, -1.0, 0.0), (1.0, 1.0, 2.0), torch.ones(3, 3), None, 1.0, "water")
     with pytest.raises(DomainError, match="flat"):
         _ = terrain.target
+
+
+@pytest.mark.parametrize(("scale", "drawn"), [(1.0, 10.0), (0.1, 1.0)], ids=["hill", "building"])
+def test_telescopes_near_a_small_target_are_drawn_as_large_as_they_are(tmp_path, scale, drawn):
+    x = torch.linspace(-400, 400, 41)
+    height = scale * 60 * torch.exp(-(x[:, None].square() + x.square()) / 2 / 90**2)
+    corners = {"low": [-400 * scale] * 2, "high": [400 * scale] * 2}
+    np.savez(tmp_path / "a.npz", elevation=height.numpy(), **corners)
+    config = Config(terrain=tmp_path / "a.npz", radius=(0.5, 1.0))
+    target = make_target(config)
+    design = design_space(config, target).start
+    (box,) = [box for box in view(config, target, design).boxes if box.label == "telescopes"]
+    side = place_telescopes(config, target.terrain, design).side.item()
+    assert box.size[0] == pytest.approx(drawn * side, rel=1e-5)

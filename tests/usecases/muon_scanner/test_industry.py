@@ -1,6 +1,7 @@
 """Tasks `pipe` and `furnace`: information, fits, networks, and what they refuse."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -193,15 +194,24 @@ def test_classes_of_momentum_scatter_like_drawn_muons(rng):
     assert expected.mean().item() == pytest.approx(strength.mean().item(), rel=0.015)
 
 
-@pytest.mark.parametrize("kick", [0.5, 1.0, 2.0, 4.0])  # GeV times angle, over 13.6 MeV
-def test_few_classes_give_the_density_of_many(kick):
-    def density(n_classes):
-        classes = MomentumClasses.of(MuonBeam(momentum=None).model, n_classes)
-        inverse = classes.momenta.square()
-        planes = inverse.square() * (-inverse * kick**2 / 2).exp()  # slope and offset, two planes
-        return (classes.shares * planes).sum(1)
+@pytest.mark.parametrize("kick", [0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0])  # GeV, angle over 13.6 MeV
+def test_few_classes_give_the_density_of_the_spectrum(kick):
+    flux = MuonBeam(momentum=None).model
+    cosine = torch.tensor([0.36, 0.6, 1.0], dtype=torch.float64)
 
-    torch.testing.assert_close(density(12), density(80), rtol=0.04, atol=1e-4)
+    def density(momenta, shares):
+        inverse = (momenta.square() / (momenta.square() + 0.1056583755**2).sqrt()).square()
+        planes = inverse.square() * (-inverse * kick**2 / 2).exp()  # slope and offset, two planes
+        return (shares * planes).sum(1)
+
+    energy = torch.logspace(*map(math.log10, flux.energy_range), 20_001, dtype=torch.float64)
+    grid = torch.meshgrid(cosine, energy, indexing="ij")[::-1]
+    spectrum = flux.model(*grid) * energy
+    spectrum = spectrum / spectrum.sum(1, keepdim=True)
+    expected = density((energy.square() - 0.1056583755**2).sqrt(), spectrum)
+    classes = MomentumClasses.of(flux)
+    found = density(classes.momenta, classes.log_shares(1 / cosine).exp().T)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.0)
 
 
 def test_features_rise_with_the_wall_and_carry_gradients(rng):

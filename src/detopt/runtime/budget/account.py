@@ -32,10 +32,17 @@ def open_account(store: Store, run_id: str, chosen: ComputeBudget) -> BudgetLedg
     """Make the budget of a new run, or join one that is shared.
 
     Raises:
-        ConfigError: A shared one is there with other limits or in another currency.
+        ConfigError: A shared one is there with other limits or in another currency; or it limits
+            money, and the run has no prices.
     """
     ledger = BudgetLedger(store.database, account_name(run_id, chosen))
-    ledger.open(chosen.limits, chosen.rate().currency)
+    currency = chosen.rate().currency
+    ledger.open(chosen.limits, currency)
+    if currency is None and ledger.state().limits.money is not None:
+        raise ConfigError(
+            f"The budget `{ledger.name}` limits money, and without prices this run would count "
+            "none. Give --prices and --machine; what is free has a price of 0."
+        )
     return ledger
 
 

@@ -100,7 +100,8 @@ class BudgetLedger:
             )
         if currency is not None and found.currency != currency:
             raise ConfigError(
-                f"The budget `{self.name}` is in {found.currency}, the price file in {currency}."
+                f"The budget `{self.name}` is in {found.currency or 'no currency'}, the price file "
+                f"in {currency}. Take prices in its currency, or another budget."
             )
 
     def exists(self) -> bool:

@@ -11,7 +11,6 @@ from typing import TypeGuard
 import torch
 
 from detopt.errors import DetoptError, MethodError, SimulationError
-from detopt.pipeline.evaluation import one_thread
 from detopt.pipeline.problem import Problem
 from detopt.runtime.executors.base import Capabilities, Pending
 from detopt.runtime.executors.pooled import PooledExecutor
@@ -21,6 +20,7 @@ from detopt.simulators import Command, Container, FileFunction
 from detopt.simulators.caller import Said, do_all, prepare
 from detopt.simulators.calls import Call
 from detopt.simulators.function import BlackBox, failed
+from detopt.threads import one_thread
 
 TOGETHER = 0.1  # s of calls that travel to a process together
 SHARES = 4  # at least, of a process in what is asked for at once

@@ -30,11 +30,12 @@ from torch import Tensor
 from detopt.cpu import cpu_time
 from detopt.design import Design
 from detopt.errors import CheckpointError, SimulationError
-from detopt.pipeline.evaluation import Chunk, differentiate_chunk, one_thread, summarize_chunk
+from detopt.pipeline.evaluation import Chunk, differentiate_chunk, summarize_chunk
 from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
 from detopt.random import Seed
 from detopt.runtime.storage.encoding import decode, encode
+from detopt.threads import one_thread
 
 
 @dataclass(frozen=True)

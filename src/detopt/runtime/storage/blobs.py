@@ -9,6 +9,7 @@ __all__ = ["BlobStore"]
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from detopt.errors import CheckpointError, ConfigError
 from detopt.runtime.storage.encoding import digest_of
 
 PARTIAL = ".partial"  # end of a temporary name
+SAFE = " What was kept before is safe: mend the cause and go on."
 
 
 class BlobStore:
@@ -44,37 +46,32 @@ class BlobStore:
         """Keep bytes; their digest. Bytes that are there already are not written again.
 
         Raises:
-            CheckpointError: The disk is full, read-only or gone; nothing is left behind then.
+            CheckpointError: The disk is full, read-only or gone, or the object store is away or
+                refuses; nothing is left behind then.
         """
         digest = digest_of(data)
         path = self._path(digest)
-        try:
+        with _told(f"Cannot write {path}", SAFE):
             if self._holds(path, digest):
                 return digest
             if self._is_local:
                 _write_whole(Path(path), data)
             else:
                 self._system.pipe_file(path, data)  # object stores publish a whole object or none
-        except OSError as error:
-            raise CheckpointError(
-                f"Cannot write {path}: {error.strerror or error}. What was kept before is safe: "
-                "mend the cause and go on."
-            ) from error
         return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of that digest.
 
         Raises:
-            CheckpointError: They are missing or damaged.
+            CheckpointError: They are missing or damaged, or the store is away.
         """
         path = self._path(digest)
-        try:
-            data: bytes = self._system.cat_file(path)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"The stored file {path} is missing.") from error
-        except OSError as error:
-            raise CheckpointError(f"Cannot read {path}: {error.strerror or error}.") from error
+        with _told(f"Cannot read {path}"):
+            try:
+                data: bytes = self._system.cat_file(path)
+            except FileNotFoundError as error:
+                raise CheckpointError(f"The stored file {path} is missing.") from error
         if digest_of(data) != digest:
             raise CheckpointError(
                 f"The stored file {path} is damaged: its checksum differs. Restore the file from "
@@ -83,12 +80,15 @@ class BlobStore:
         return data
 
     def __contains__(self, digest: str) -> bool:
-        return bool(self._system.exists(self._path(digest)))
+        path = self._path(digest)
+        with _told(f"Cannot look for {path}"):
+            return bool(self._system.exists(path))
 
     def remove(self, digest: str) -> None:
         """Forget bytes; nothing happens where there are none."""
-        with contextlib.suppress(FileNotFoundError):
-            self._system.rm_file(self._path(digest))
+        path = self._path(digest)
+        with _told(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(path)
 
     def path(self, digest: str) -> str:
         """Where the bytes of a digest lie."""
@@ -105,6 +105,18 @@ class BlobStore:
             return digest_of(self._system.cat_file(path)) == digest
         except FileNotFoundError:
             return False
+
+
+@contextlib.contextmanager
+def _told(what: str, also: str = "") -> Iterator[None]:
+    """Says what the files refuse; drivers of object stores have errors of their own classes."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise CheckpointError(f"{what}: {reason}.{also}") from error
 
 
 def _protocols(system: Any) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ LONGEST_WAIT = 5.0  # s between two trials
 BUSY = 60.0  # s; how long SQLite waits for another writer
 DAMAGED = ("malformed", "not a database", "disk image", "corrupt")
 BUSY_WORDS = ("locked", "busy")  # of SQLite
+UPGRADE = 0x6465746F7074  # of a lock: nobody else updates the tables meanwhile
 LASTING = ("authentication", "does not exist")  # of a server
 
 
@@ -49,7 +50,7 @@ class Database:
     ) -> None:
         try:
             self.engine = _engine(url, min(BUSY, patience))
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, ValueError) as error:
             raise ConfigError(
                 f"Cannot use the database {_without_password(url)}: {error}"
             ) from error
@@ -64,10 +65,20 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def upgrade(self, revision: str = "head") -> None:
-        """Make or update the tables."""
+        """Make or update the tables.
+
+        Raises:
+            CheckpointError: They are those of a newer version.
+        """
         if self.is_sqlite:  # kept in the file: readers and a writer do not wait for each other
             self._repeat(lambda c: c.exec_driver_sql("PRAGMA journal_mode=WAL"), mode=None)
-        self.write(lambda connection: migrate.upgrade(connection, revision))
+
+        def update(connection: Connection) -> None:
+            if not self.is_sqlite:  # whoever comes second finds the tables of the first
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(UPGRADE)))
+            migrate.upgrade(connection, revision)
+
+        self.write(update)
 
     def check(self) -> None:
         """Make sure that the tables are those of this version, and sound.
@@ -84,6 +95,7 @@ class Database:
             raise CheckpointError(f"{self.url} is damaged. Start a new run from study.yaml.")
         found = self.read(migrate.revision)
         if found != migrate.head():
+            self.read(migrate.refuse_newer)
             raise CheckpointError(
                 f"{self.url} has the tables of "
                 f"{'no version' if found is None else f'version {found}'} of detopt, this is "
@@ -214,10 +226,10 @@ def _without_password(url: str) -> str:
         made = sql.make_url(url)
         hidden = {key: "***" for key in made.query if "password" in key}
         return made.update_query_dict(hidden).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         return "given"
 
 
 def sqlite_url(path: Path) -> str:
-    """URL of a SQLite file."""
-    return f"sqlite:///{path}"
+    """URL of a SQLite file; signs such as `?` and `%` in its path are only letters."""
+    return sql.URL.create("sqlite", database=str(path)).render_as_string()

@@ -4,7 +4,7 @@ The tensors lie in a safetensors file, whose metadata holds the rest as JSON. Re
 makes numbers, texts, lists and tensors and never runs code, so they may come from anywhere.
 """
 
-__all__ = ["Value", "decode", "digest_of", "encode"]
+__all__ = ["Value", "decode", "digest_of", "encode", "plain"]
 
 import hashlib
 import json
@@ -62,6 +62,14 @@ def decode(data: bytes) -> Value:
 def digest_of(data: bytes) -> str:
     """SHA-256 of bytes, in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def plain(text: str) -> str:
+    """A text that every database holds; what a program printed may have other signs.
+
+    PostgreSQL refuses NUL, and UTF-8 has no halves of surrogate pairs.
+    """
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _flatten(value: Value, tensors: dict[str, Tensor]) -> Any:

@@ -17,7 +17,7 @@ from detopt.runtime.rounds import Round
 from detopt.runtime.storage import schema
 from detopt.runtime.storage.blobs import BlobStore
 from detopt.runtime.storage.database import Database
-from detopt.runtime.storage.encoding import Value, decode, digest_of, encode
+from detopt.runtime.storage.encoding import Value, decode, digest_of, encode, plain
 from detopt.runtime.storage.tasks import CONTROLLER, Lease, TaskQueue, holds, insert_once
 
 
@@ -396,7 +396,7 @@ def _evaluation_row(
         "std_error": _number(evaluation.std_error),
         "n_events": evaluation.n_events,
         "cpu_s": evaluation.cpu_s,
-        "failure": evaluation.failure,
+        "failure": plain(evaluation.failure),
     }
 
 

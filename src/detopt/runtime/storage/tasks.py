@@ -29,6 +29,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from detopt.runtime.storage import schema
 from detopt.runtime.storage.claims import Wanted, late_tasks, lease_first
 from detopt.runtime.storage.database import Database
+from detopt.runtime.storage.encoding import plain
 from detopt.runtime.storage.leases import (
     CONTROLLER,
     LONGEST_LEASE,
@@ -228,6 +229,7 @@ class TaskQueue:
             final: Whether trying again is of no use.
             patience: How long to try where the database is away [s].
         """
+        error = plain(error)
 
         def record(connection: Connection) -> None:
             row = connection.execute(

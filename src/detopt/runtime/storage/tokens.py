@@ -23,6 +23,7 @@ TRUSTS = {
 }
 PREFIX = "detopt-"  # by which scanners for secrets recognise one
 N_BYTES = 32
+LONGEST_NOTE = 200  # letters
 token = schema.token
 
 
@@ -66,12 +67,16 @@ class Tokens:
         """A new token, which is shown only here.
 
         Raises:
-            ConfigError: There is no such trust, or no time.
+            ConfigError: There is no such trust, or no time; or the note is too long.
         """
         if trust not in TRUSTS:
             raise ConfigError(f"No trust `{trust}`. There are: {', '.join(TRUSTS)}.")
         if not lifetime_s > 0:
             raise ConfigError(f"A token must hold for more than 0 s, got {lifetime_s:g} s.")
+        if len(note) > LONGEST_NOTE:
+            raise ConfigError(
+                f"The note of a token has {len(note)} letters. Give at most {LONGEST_NOTE}."
+            )
         text = PREFIX + secrets.token_urlsafe(N_BYTES)
 
         def insert(connection: sql.Connection) -> None:

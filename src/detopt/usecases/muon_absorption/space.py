@@ -22,6 +22,7 @@ SPACINGS = (0.3, 4.0)  # m
 MARGIN = 0.02  # of the elevations' range, that start and humans keep from its ends
 SMALLEST_SHARE = 0.002  # of the budget, of each thing that a telescope needs; humans give twice
 USUAL_DAYS, USUAL_WALL, USUAL_SPACING = 60.0, 0.1, 1.0  # of a human; d, m and m
+FAR = 100.0  # m, from the target: telescopes are drawn larger, to be seen
 N_COLUMNS = 24  # boxes along each side of the picture of a terrain
 
 
@@ -164,9 +165,10 @@ def _usual_money(config: Config, budget: float, least: float) -> list[float]:
 
 
 def view(config: Config, target: Target, design: Design) -> Scene:
-    """The terrain in columns, and the telescopes, ten times larger than they are.
+    """The terrain in columns, and the telescopes.
 
-    Positions are those of the user's map.
+    Telescopes that stand more than 100 m away are drawn ten times larger than they are. Positions
+    are those of the user's map.
     """
     terrain = target.terrain
     low, high = terrain.target
@@ -180,7 +182,7 @@ def view(config: Config, target: Target, design: Design) -> Scene:
                 middle = terrain.on_map(x, y, (top + low[2]) / 2)
                 boxes.append(Box(middle, (edge[0], edge[1], top - low[2]), "ground", 0.15))
     telescopes = place_telescopes(config, terrain, design.detach().to(torch.float64))
-    scale = 10.0 if config.target != "building" else 1.0
+    scale = 10.0 if target.distance[0] > FAR else 1.0
     for place, side in zip(telescopes.place.tolist(), telescopes.side.tolist(), strict=True):
         middle = terrain.on_map(place[0], place[1], place[2])
         boxes.append(Box(middle, (scale * side,) * 3, "telescopes", 0.9))

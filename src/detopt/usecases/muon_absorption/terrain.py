@@ -5,11 +5,13 @@ Lengths are in metres, densities in g/cm3, grammages in g/cm2; z points up.
 
 __all__ = ["Terrain"]
 
+import functools
+import itertools
 import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from detopt.errors import DomainError
@@ -220,18 +222,54 @@ class Terrain:
         return self.steps(origin, direction, n_steps)[1].sum(dim=-1)
 
     def cover(self, place: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-        """Distance of places to the nearest ground surface [m], negative in the air.
+        """Distance of places to the nearest ground surface [m], not positive in the air.
 
-        The distance to the surface's tangent plane right above: exact under a plane slope.
+        Under an elevation it is that to the surface's tangent plane right above: exact under a
+        plane slope. In voxels it is that to the nearest air, such as behind a wall or in a void,
+        to a part of a voxel; what lies beside or above all voxels is air.
 
         Args:
             place: Where [m].
         """
+        if self.voxels is not None:
+            return self._to_air(place)
         x, y, z = place.unbind(-1)
         step = max(self.high[0] - self.low[0], self.high[1] - self.low[1]) / 200
         dx = (self.ground(x + step, y) - self.ground(x - step, y)) / (2 * step)
         dy = (self.ground(x, y + step) - self.ground(x, y - step)) / (2 * step)
         return (self.ground(x, y) - z) / torch.sqrt(1 + dx**2 + dy**2)
+
+    def _to_air(self, place: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        """Distance to the air that is nearest to one of the eight voxels around a place [m]."""
+        assert self.voxels is not None
+        low, high = (place.new_tensor(side) for side in (self.low, self.high))
+        shape = torch.tensor(self.voxels.shape)
+        size = (high - low) / shape
+        first = ((place - low) / size - 0.5).floor().long()
+        distance = torch.full_like(place[..., 0], math.inf)
+        for corner in itertools.product((0, 1), repeat=3):
+            cell = (first + torch.tensor(corner)).clamp(min=0).minimum(shape - 1)
+            air = low + (self._nearest_air[cell[..., 0], cell[..., 1], cell[..., 2]] + 0.5) * size
+            beside = ((place - air).abs() - size / 2).clamp(min=0.0)
+            distance = torch.minimum(distance, beside.norm(dim=-1))
+        return distance
+
+    @functools.cached_property
+    def _nearest_air(self) -> Int[Tensor, "nx ny nz 3"]:
+        """Indices of the voxel of air nearest to each voxel; the first ones outside count."""
+        from scipy.ndimage import distance_transform_edt  # heavy: only for voxels
+
+        assert self.voxels is not None
+        filled = torch.nn.functional.pad(self.voxels > AIR, (0, 1, 1, 1, 1, 1))
+        sides = zip(self.low, self.high, self.voxels.shape, strict=True)
+        found = distance_transform_edt(
+            filled.numpy(),
+            sampling=[(b - a) / n for a, b, n in sides],
+            return_distances=False,
+            return_indices=True,
+        )
+        nearest = torch.from_numpy(found).long()[:, 1:-1, 1:-1, :-1]
+        return nearest.movedim(0, -1) - torch.tensor([1, 1, 0])
 
     def sector_weights(
         self, place: Float[Tensor, "*batch 3"], counts: tuple[int, int, int]

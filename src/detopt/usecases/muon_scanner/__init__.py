@@ -46,10 +46,10 @@ from detopt.usecases.muon_scanner.diagnostics import predicted_against_true
 from detopt.usecases.muon_scanner.flow import Estimates, Scans
 from detopt.usecases.muon_scanner.image_task import ImageAnalysis
 from detopt.usecases.muon_scanner.imaging.analysis import LearnedImageAnalysis
-from detopt.usecases.muon_scanner.industry.problem import GEOMETRIES, industry
+from detopt.usecases.muon_scanner.industry.problem import GEOMETRIES, industry_problem
 from detopt.usecases.muon_scanner.ladle_task import FillAnalysis
 from detopt.usecases.muon_scanner.panels import ScannerCost
-from detopt.usecases.muon_scanner.portal.task import portal
+from detopt.usecases.muon_scanner.portal.task import portal_problem
 from detopt.usecases.muon_scanner.realism.detectors import Detector, detectors
 from detopt.usecases.muon_scanner.sources import (
     BlockSource,
@@ -97,9 +97,9 @@ def build(config: Config) -> Pipeline:
         ConfigError: The volume or the start is unusable.
     """
     if config.task == "portal":
-        return portal(config)
+        return portal_problem(config)
     if config.task in GEOMETRIES:
-        return industry(config)
+        return industry_problem(config)
     volumes = _volumes(config)
     space = design_space(config, volumes.grid)
     muons = MuonSource(_beam(config, volumes.grid), volumes.grid)

@@ -40,8 +40,11 @@ class AwsBilling:
 
         Raises:
             MissingExtraError: `boto3` is not installed.
-            ConfigError: AWS refuses or cannot be reached.
+            ConfigError: A budget is asked for without its account, or AWS refuses or cannot be
+                reached.
         """
+        if self.budget is not None and self.account is None:
+            raise ConfigError("A budget at AWS needs --account, the number of its account.")
         sdk = require("boto3", extra="aws", purpose=PURPOSE)
         errors = require("botocore.exceptions", extra="aws", purpose=PURPOSE)
         try:
@@ -77,8 +80,6 @@ class AwsBilling:
             request["NextPageToken"] = page["NextPageToken"]
 
     def _budget(self, client: Any) -> dict[str, float | str]:
-        if self.account is None:
-            raise ConfigError("A budget at AWS needs --account, the number of its account.")
         found = client.describe_budget(AccountId=self.account, BudgetName=self.budget)["Budget"]
         limit, spent = found["BudgetLimit"], found["CalculatedSpend"]["ActualSpend"]
         return {

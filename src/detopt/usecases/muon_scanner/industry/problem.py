@@ -1,6 +1,6 @@
 """Tasks `pipe` and `furnace`: a few numbers of a geometry that is known otherwise."""
 
-__all__ = ["GEOMETRIES", "industry"]
+__all__ = ["GEOMETRIES", "industry_problem"]
 
 import functools
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ HOUR = 3600.0  # s; exposure where none is given
 CHUNK_MUONS = 16_000  # muons simulated at once: the working set stays in cache
 
 
-def industry(config: Config) -> Pipeline:
+def industry_problem(config: Config) -> Pipeline:
     """The design problem of a task of `GEOMETRIES`.
 
     Raises:

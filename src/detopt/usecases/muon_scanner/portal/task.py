@@ -1,6 +1,6 @@
 """Task `portal`: border control. Which panels find what is hidden in a container?"""
 
-__all__ = ["portal"]
+__all__ = ["portal_problem"]
 
 import functools
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ REMOVED = 0.1  # money of a panel that goes, in the least shares of one that sta
 LEAST_MONEY = 10 * VANISHING_SHARE  # of such a panel, beside 1 for the others
 
 
-def portal(config: Config) -> Pipeline:
+def portal_problem(config: Config) -> Pipeline:
     """The design problem of a portal that `config` describes.
 
     Raises:

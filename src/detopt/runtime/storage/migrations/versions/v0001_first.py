@@ -9,6 +9,14 @@ down_revision = None
 
 def upgrade() -> None:
     """Make all tables."""
+    _make_studies()
+    _make_rounds()
+    _make_journal()
+    _make_tasks()
+
+
+def _make_studies() -> None:
+    """Studies, their runs, and the files that they keep."""
     op.create_table(
         "artifact",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -46,6 +54,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_artifact_use_run_id")),
         sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_artifact_use")),
     )
+
+
+def _make_rounds() -> None:
+    """What each round found."""
     op.create_table(
         "checkpoint",
         sa.Column("run_id", sa.String(length=200), nullable=False),
@@ -71,6 +83,19 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_evaluation_run_id")),
         sa.PrimaryKeyConstraint("run_id", "round", "position", name=op.f("pk_evaluation")),
     )
+    op.create_table(
+        "metric",
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_metric_run_id")),
+        sa.PrimaryKeyConstraint("run_id", "step", "name", name=op.f("pk_metric")),
+    )
+
+
+def _make_journal() -> None:
+    """What happened, and what it cost."""
     op.create_table(
         "event",
         sa.Column(
@@ -109,15 +134,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger")),
         sa.UniqueConstraint("run_id", "key", "kind", name=op.f("uq_ledger_run_id_key_kind")),
     )
-    op.create_table(
-        "metric",
-        sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("step", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("value", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_metric_run_id")),
-        sa.PrimaryKeyConstraint("run_id", "step", "name", name=op.f("pk_metric")),
-    )
+
+
+def _make_tasks() -> None:
+    """Work for any worker, and who tried it."""
     op.create_table(
         "task",
         sa.Column("id", sa.String(length=64), nullable=False),
