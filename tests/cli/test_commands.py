@@ -161,6 +161,12 @@ def test_list_runs_has_a_row_for_each(detopt, done):
     assert (row["study"], row["status"], row["rounds"]) == ("done", "finished", 3)
 
 
+def test_a_folder_with_brackets_keeps_its_name(detopt, done):
+    done.rename(done.with_name("done[v2]"))
+    assert "done[v2]" in detopt("list-runs").out
+    assert "done[v2]" in detopt("show", "done[v2]").out.partition("use_case")[0]
+
+
 def test_list_runs_shows_a_damaged_run_as_such(detopt, done):
     (done / "result.json").write_text("no json")
     (row,) = detopt("list-runs", "--json").document

@@ -137,3 +137,18 @@ def test_stage_that_cannot_be_used_is_refused(arguments, error, message):
     settings = {"names": NAMES, "widths": {"r": 0.5}, "signal": SIGNAL} | arguments
     with pytest.raises(error, match=message):
         ExpectedLimit(settings.pop("names"), settings.pop("widths"), **settings)
+
+
+def test_limit_of_a_bin_without_background_does_not_hang_on_rounding():
+    counts, alone = torch.cat([COUNTS, tensor(6.0)]), torch.cat([SLOPES, tensor([0.5, 0.0])])
+    limits = []
+    for dust in (-1e-13, 0.0):  # of the counts against the yield times their slope
+        found = model(counts + tensor(0.0, 0.0, 0.0, dust), alone, signal=SIGNAL)
+        limits.append(expected_limit(found))
+    torch.testing.assert_close(limits[0], limits[1])
+    assert float(limits[0]) < 3.1 / 6  # no event there excludes three
+
+
+def test_background_far_below_zero_is_refused():
+    with pytest.raises(DomainError, match="background"):
+        model(tensor(60.0, 35.0, 7.7))

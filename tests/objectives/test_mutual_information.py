@@ -105,3 +105,14 @@ def test_wrong_input_is_refused():
                              channel(n=400).first)  # fmt: skip
     with pytest.raises(DomainError, match="must be finite"):
         information_bound(broken)
+
+
+@pytest.mark.parametrize("kind", ["copied", "constant"])
+def test_truth_that_says_the_same_twice_is_refused(kind):
+    rng = torch.Generator().manual_seed(3)
+    truth = torch.randn(200, 1, generator=rng, dtype=torch.float64)
+    other = 2 * truth + 1 if kind == "copied" else torch.ones_like(truth)
+    noise = torch.randn(200, 1, generator=rng, dtype=torch.float64)
+    both = torch.cat([truth, other], dim=1)
+    with pytest.raises(DomainError, match="constant or follows"):
+        information_bound(TruthAndReadout(both, truth + noise, torch.arange(200) < 100), 0.0, 1)

@@ -192,3 +192,12 @@ def test_bootstrap_of_classes_keeps_their_yields(rng):
     whole = concatenate(signal, by_weights(soft_bins(y), weights[:100], y))
     values = bootstrap(problem, whole, Design({}), Seed(1), 20)
     torch.testing.assert_close(values, torch.full_like(values, 100.0 + 200.0))
+
+
+def test_shares_stay_where_the_samples_are():
+    samples = torch.linspace(-1, 1, 5, dtype=torch.float64, device="cpu").unsqueeze(-1)
+    directions = torch.stack([torch.zeros_like(samples), torch.ones_like(samples)], dim=-1)
+    with torch.device("meta"):  # any device that is not that of the samples
+        shares, slopes = moved_shares(torch.sigmoid, samples, directions)
+    torch.testing.assert_close(slopes[:, :, 1], shares * (1 - shares))
+    assert not slopes[:, :, 0].any()

@@ -232,6 +232,17 @@ def test_impossible_plans_are_refused(options, n_rounds, what):
         make("multi_start", MIXED, n_rounds, options, made)
 
 
+@pytest.mark.parametrize("options", [{}, {"relax": 0.6}, {"finalists": 1}])
+def test_too_few_rounds_are_refused_with_how_many_are_needed(options):
+    made = problem(MIXED, mosaic, [{"share": number(BEST), "x": number(0.5)}])
+    with pytest.raises(MethodError, match=r"needs at least \d+ rounds, got 3") as refused:
+        make("multi_start", MIXED, 3, options, made)
+    needed = int(str(refused.value).partition("at least ")[2].split()[0])
+    make("multi_start", MIXED, needed, options, made)
+    with pytest.raises(MethodError, match=f"at least {needed} rounds, got {needed - 1}"):
+        make("multi_start", MIXED, needed - 1, options, made)
+
+
 def test_only_domains_of_choices_settle():
     assert isinstance(RowShares(2), Settling)
     assert not isinstance(Real(), Settling)

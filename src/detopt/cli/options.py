@@ -25,7 +25,7 @@ Options = Annotated[
 Settings = dict[str, Any]
 PAIRS = {"-o", "--option"}
 LISTS = {*PAIRS, "--free", "--freeze", "--prefer", "--track"}
-FLAGS = {"--json", "--debug", "--gradients"}
+FLAGS = {"--json", "--debug", "--gradients", "--spot", "--force"}
 COMMAND_AND_ARGUMENT = 2
 
 
@@ -71,7 +71,8 @@ def repeat_lists(arguments: list[str]) -> list[str]:
     none, and stands before the lists if there is one.
     """
     expanded: list[str] = []
-    named = int("--parent" in arguments)  # words that are no options: the command, its argument
+    given = {word.partition("=")[0] for word in arguments}
+    named = int("--parent" in given)  # words that are no options: the command, its argument
     option: str | None = None  # the list that a word may continue
     taken = False  # whether that list has its first value
     for before, word in zip(["", *arguments], arguments, strict=False):
@@ -84,7 +85,7 @@ def repeat_lists(arguments: list[str]) -> list[str]:
         if word in LISTS:
             option, taken = word, False
         else:
-            is_value = before.startswith("-") and before not in FLAGS
+            is_value = before.startswith("-") and before not in FLAGS and "=" not in before
             named += 0 if word.startswith("-") or is_value else 1
             option = None
         expanded.append(word)

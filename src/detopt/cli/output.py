@@ -244,7 +244,7 @@ def shown(data: Mapping[str, Any], json: bool) -> None:
         f"{data['study']}: {data['status']}",
         ("setting", ""),
         [
-            ("folder", data["folder"]),
+            ("folder", escape(data["folder"])),
             *((key, escape(setting(value))) for key, value in config.items()),
             ("rounds done", f"{data['rounds']} of {config['rounds']}"),
             *([("evaluations of other runs", str(data["shared"]))] if data["shared"] else []),
@@ -302,7 +302,7 @@ def runs(folder: Path, json: bool) -> None:
         ("run", "status", "rounds", "objective"),
         [
             (
-                str(row["study"]),
+                escape(str(row["study"])),
                 str(row["status"]),
                 str(row["rounds"]),
                 "" if row["objective"] is None else f"{row['objective']:.5g}",

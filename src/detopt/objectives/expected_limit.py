@@ -35,6 +35,7 @@ GOALS = ("limit", "significance")
 STRENGTH = "mu"
 MEDIAN = 2  # of the expected limits at -2, -1, 0, 1 and 2 standard deviations
 MAX_STRENGTH = 1e3  # above it no limit is looked for
+ROUNDING = 1e-5  # of a bin's counts: a template below zero by less is zero
 
 
 def model_of_templates(
@@ -67,7 +68,8 @@ def model_of_templates(
     Raises:
         NotFoundError: `interest` is no parameter.
         ConfigError: A nuisance parameter has no finite width.
-        DomainError: `signal` is not above 0, or a varied template is negative in some bin.
+        DomainError: `signal` is not above 0, or a template of the background, nominal or varied,
+            is negative in some bin by more than rounding.
 
     Note:
         Linear in the nuisance parameters. With varied samples at hand, as analyses have them,
@@ -81,9 +83,13 @@ def model_of_templates(
     used = templates.counts.detach().reshape(-1, templates.counts.shape[-1]).amax(dim=0) > 0
     counts, slopes = templates.counts[..., used], templates.slopes[..., used, :]
     peak = signal * slopes[..., names.index(first)]
-    flat = counts - peak
+    flat = _without_rounding(counts - peak, counts)
     shapes = [
-        HistoSys(name, low=flat - shift, high=flat + shift)
+        HistoSys(
+            name,
+            low=_without_rounding(flat - shift, counts),
+            high=_without_rounding(flat + shift, counts),
+        )
         for name, shift in (
             (name, widths[name] * slopes[..., i]) for i, name in enumerate(names) if name != first
         )
@@ -93,6 +99,11 @@ def model_of_templates(
         Sample("signal", peak, (NormFactor(STRENGTH),)),
     )
     return histfactory_model([Channel("bins", samples)], STRENGTH)
+
+
+def _without_rounding(template: Tensor, counts: Tensor) -> Tensor:
+    """A template with zero where differences of equal counts fall below it by rounding."""
+    return torch.where((template < 0) & (template > -ROUNDING * counts), 0.0, template)
 
 
 def _check_signal(signal: float) -> None:

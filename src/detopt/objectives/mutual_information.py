@@ -56,7 +56,8 @@ def information_bound(
 
     Raises:
         ConfigError: `degree` is neither 1 nor 2.
-        DomainError: A half has too few events for the fit, or a number is not finite.
+        DomainError: A half has too few events for the fit, a number is not finite, or a column of
+            the truth is constant or follows from the others.
 
     Note:
         Tight for normal truth and noise; what a better posterior would find is left out.
@@ -76,6 +77,7 @@ def information_bound(
         )
     if not bool(summary.truth.isfinite().all() and summary.readout.isfinite().all()):
         raise DomainError("Truth and readout must be finite. Look for events without a readout.")
+    _check_independent(summary.truth)
     one, two = halves
     found = [_log_posterior(one, two, degree), _log_posterior(two, one, degree)]
     return barber_agakov_bound(torch.cat(found), entropy)
@@ -108,6 +110,21 @@ def _log_posterior(
     volume = factor.diagonal().log().sum() + truth.shape[1] * math.log(2 * math.pi) / 2
     density: Tensor = -pulls.square().sum(0) / 2 - volume
     return density
+
+
+def _check_independent(truth: Tensor) -> None:
+    """Refuses truths whose density has no bound: constant columns, or linearly dependent ones."""
+    rounding = 10 * torch.finfo(truth.dtype).eps
+    values = truth.detach().double()
+    center, width = values.mean(0), values.std(0)
+    if bool((width > rounding * center.abs()).all()):
+        scaled = (values - center) / width
+        if float(torch.linalg.eigvalsh(scaled.T @ scaled / len(scaled))[0]) > rounding:
+            return
+    raise DomainError(
+        "A column of `truth` is constant or follows from the others, so that its information has "
+        "no bound. Drop it."
+    )
 
 
 class MutualInformation(Objective[TruthAndReadout]):

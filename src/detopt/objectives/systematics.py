@@ -104,7 +104,8 @@ def moved_shares(
             "transformation needs a smooth binning."
         )
     slopes = shares.new_zeros((*shares.shape, directions.shape[-1]))
-    return shares, slopes.index_copy(-1, torch.tensor(used), moved.movedim(0, -1))
+    columns = torch.tensor(used, device=shares.device)
+    return shares, slopes.index_copy(-1, columns, moved.movedim(0, -1))
 
 
 def by_transformation(

@@ -16,7 +16,7 @@ from detopt.errors import MethodError
 from detopt.optimizers.base import Optimizer, StateDict
 from detopt.optimizers.comparison import Comparison, comparison_requests
 from detopt.optimizers.settled_searches import SettledSearches, with_theta
-from detopt.optimizers.successive_halving import LEAST_ROUNDS, Arm, rungs
+from detopt.optimizers.successive_halving import LEAST_ROUNDS, Arm, rung_sizes, rungs
 from detopt.pipeline import Problem
 from detopt.pipeline.evaluation import Evaluation, Request
 
@@ -105,11 +105,18 @@ class MultiStart(Optimizer):
                 "Neither the start of the space nor a baseline is allowed with settled choices. "
                 "Start from a pure choice that keeps the limits."
             )
-        n_relaxed = max(LEAST_ROUNDS, round(relax * n_rounds)) if self._choices else 0
         n_arms = len(self._starts) + (1 if self._choices else 0)
+        n_relaxed, n_raced = self._divided(n_rounds, relax)
+        least = LEAST_ROUNDS * len(rung_sizes(n_arms, keep, finalists))
+        if n_raced < least:
+            plans = itertools.count(n_rounds)
+            needed = next(n for n in plans if self._divided(n, relax)[1] >= least)
+            raise MethodError(
+                f"`multi_start` with {n_arms} starts needs at least {needed} rounds, got "
+                f"{n_rounds}. Plan more, or lower `keep`."
+            )
         self._rungs = [(1, n_relaxed)] if self._choices else []
-        n_raced = n_rounds - n_relaxed - 1
-        self._rungs += rungs(max(1, n_arms), n_raced, keep, "starts", finalists)
+        self._rungs += rungs(n_arms, n_raced, keep, "starts", finalists)
         self._n_exchanges = exchanges
         self._rung, self._position = 0, 0
         self._stage = 0  # searches that begin anew have new random numbers
@@ -119,6 +126,11 @@ class MultiStart(Optimizer):
         first = [self.theta] if self._choices else self._starts
         n_first = n_relaxed or n_rounds - 1
         self._arms = [self._searches.begin(theta, n_first, settles=False) for theta in first]
+
+    def _divided(self, n_rounds: int, relax: float) -> tuple[int, int]:
+        """Rounds of the relaxed choice and of the race; the last one compares."""
+        n_relaxed = max(LEAST_ROUNDS, round(relax * n_rounds)) if self._choices else 0
+        return n_relaxed, n_rounds - n_relaxed - 1
 
     @property
     def _is_relaxed(self) -> bool:

@@ -1,6 +1,6 @@
 """Searches beside each other, ever fewer: successive halving."""
 
-__all__ = ["LEAST_ROUNDS", "Arm", "rungs"]
+__all__ = ["LEAST_ROUNDS", "Arm", "rung_sizes", "rungs"]
 
 import math
 from collections.abc import Sequence
@@ -73,6 +73,25 @@ class Arm:
         }
 
 
+def rung_sizes(n_arms: int, keep: float, n_last: int = 1) -> list[int]:
+    """Searches of each rung; each rung takes at least `LEAST_ROUNDS`.
+
+    Args:
+        n_arms: Searches that begin.
+        keep: Share of the searches that goes on to the next rung, between 0 and 1.
+        n_last: Searches of the last rung, >= 1, if as many begin.
+
+    Raises:
+        MethodError: `keep` is not between 0 and 1.
+    """
+    if not 0 < keep < 1:
+        raise MethodError(f"`keep` must lie between 0 and 1, got {keep}.")
+    sizes = [n_arms]
+    while sizes[-1] > n_last:
+        sizes.append(max(n_last, min(round(sizes[-1] * keep), sizes[-1] - 1)))
+    return sizes
+
+
 def rungs(
     n_arms: int, n_rounds: int, keep: float, what: str, n_last: int = 1
 ) -> list[tuple[int, int]]:
@@ -91,11 +110,7 @@ def rungs(
     References:
         K. Jamieson and A. Talwalkar, arXiv:1502.07943.
     """
-    if not 0 < keep < 1:
-        raise MethodError(f"`keep` must lie between 0 and 1, got {keep}.")
-    sizes = [n_arms]
-    while sizes[-1] > n_last:
-        sizes.append(max(n_last, min(round(sizes[-1] * keep), sizes[-1] - 1)))
+    sizes = rung_sizes(n_arms, keep, n_last)
     least = LEAST_ROUNDS * len(sizes)
     if n_rounds < least:
         raise MethodError(

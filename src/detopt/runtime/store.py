@@ -11,7 +11,7 @@ __all__ = ["Round", "RunStore", "database_url", "refuse_password", "refuse_secre
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from detopt.errors import CheckpointError, ConfigError
+from detopt.errors import CheckpointError, ConfigError, DetoptError
 from detopt.optimizers import StateDict
 from detopt.pipeline import Evaluation
 from detopt.runtime.rounds import Round
@@ -69,6 +69,7 @@ class RunStore:
         database: str | None = None,
         blobs: str | None = None,
         parent_id: str | None = None,
+        first: Callable[[Store], object] | None = None,
     ) -> "RunStore":
         """A new run in `folder`.
 
@@ -80,6 +81,7 @@ class RunStore:
             database: URL of a shared database; None for a file in the folder.
             blobs: URL of shared files; None for the folder.
             parent_id: Study whose design this one starts from.
+            first: What is done before the run is kept, which may refuse it.
 
         Raises:
             CheckpointError: There is a run already; nothing is overwritten.
@@ -105,9 +107,15 @@ class RunStore:
         try:
             store.database.upgrade()
             if database is not None:
-                _refuse_taken(store, run_id, folder)
+                _refuse_taken(store, run_id)
+            if first is not None:
+                first(store)
             store.add_study(run_id, fingerprint, config or {}, parent_id)
             store.add_run(run_id, run_id)
+        except DetoptError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # it was made for this run, unless something is in it
+            raise
         finally:
             store.close()
         if database is not None:
@@ -177,11 +185,9 @@ class RunStore:
         self.store.close()
 
 
-def _refuse_taken(store: Store, run_id: str, folder: Path) -> None:
+def _refuse_taken(store: Store, run_id: str) -> None:
     """Two runs of one name would write into each other."""
     if any(run.id == run_id for run in store.runs()):
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # it was made for this run, unless something is in it
         raise CheckpointError(
             f"{store.database.url} already holds a run `{run_id}`. Choose another name by the name "
             "of the folder, such as with --out."

@@ -109,18 +109,18 @@ class Study:
         determined = fingerprint(config)
         study = f"{Path(config.use_case).stem}-{determined[:8]}"
         target = _free_folder(study) if folder is None else folder
+        run_id, budget = target.resolve().name, config.compute_budget
         store = RunStore.create(
             target,
-            target.resolve().name,
+            run_id,
             determined,
             config.model_dump(mode="json"),
             database=database,
             blobs=blobs,
+            first=None if budget is None else lambda store: open_account(store, run_id, budget),
         )
         with contextlib.closing(store):
             save_study(config, target)
-            if config.compute_budget is not None:
-                open_account(store.store, store.id, config.compute_budget)
             Lineage(store.store.database).add(store.id, origins(config))
             keep_inputs(store.store, store.id, target)
             return cls(config, problem, store, recipe)

@@ -213,6 +213,23 @@ def test_runs_that_share_a_budget_spend_from_it_together(tmp_path):
     study.store.close()
 
 
+def test_a_run_that_its_shared_budget_refuses_leaves_nothing(tmp_path):
+    place = {"database": f"sqlite:///{tmp_path / 'all.sqlite'}", "blobs": str(tmp_path / "blobs")}
+
+    def create(name, cpu_hours):
+        budget = {"shared": "group", "cpu_hours": cpu_hours}
+        config = StudyConfig.make("hump", **SETTINGS, compute_budget=budget)
+        return Study.create(config, tmp_path / name, **place)
+
+    create("one", 1.0)
+    with pytest.raises(ConfigError, match="there with other limits"):
+        create("two", 2.0)
+    assert not (tmp_path / "two").exists()
+    store = create("two", 1.0).store  # under the same name
+    assert {run.id for run in store.store.runs()} == {"one", "two"}
+    store.close()
+
+
 def test_a_run_without_prices_joins_no_budget_of_money(store, account):
     free = ComputeBudget(shared=account.name)
     with pytest.raises(ConfigError, match=r"limits money.*--prices and --machine"):

@@ -25,7 +25,7 @@ from detopt.usecases.muon_scanner.realism.plane_rows import Tracker
 from detopt.usecases.muon_scanner.realism.planes import Planes
 from detopt.usecases.muon_scanner.realism.slab import pass_slab
 
-WORST_SLOPE = 0.3  # rad; error of a slope with which a track counts a quarter
+WORST_SLOPE = 0.1  # rad; error of a slope with which the weight of a track falls to 1/e
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,8 @@ class RealReconstruction(Reconstruction[RealReadout, Estimates]):
 def _steadiness(variance: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Weight of a track by the variance of its slope.
 
-    Tilted panels may come together at a place: a muon that has its hits there has no direction.
+    Tilted panels may come together at a place: a muon that has its hits there has no direction, and
+    what it says changes with the tilt by a high power of one over the distance of the panels, which
+    an exponential alone outdoes.
     """
-    return (1 + variance / WORST_SLOPE**2).pow(-2)
+    return (-variance / WORST_SLOPE**2).exp()
