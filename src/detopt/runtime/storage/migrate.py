@@ -54,9 +54,11 @@ def refuse_newer(connection: Connection) -> None:
     """
     found = revision(connection)
     if found is not None and found > head():
+        url = connection.engine.url
+        place = url.database if url.drivername.startswith("sqlite") else url.render_as_string()
         raise CheckpointError(
-            f"The tables are of version {found}, which is newer than this detopt: it knows them up "
-            f"to {head()}. Update detopt."
+            f"The tables of {place} are of version {found}, which is newer than this detopt: it "
+            f"knows them up to {head()}. Update detopt."
         )
 
 
