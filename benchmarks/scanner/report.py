@@ -67,9 +67,9 @@ def _memory(row: dict[str, Any]) -> list[Row]:
             row["spread_forward"] <= 0.2,
         ),
         (
-            "the same with gradient (one pass of up to 64,000 muons, two of more)",
+            "the same with gradient (graphs kept up to 64,000, events up to 128,000)",
             f"{gradient} us a muon",
-            "equal within 20 % with two passes",
+            "equal within 20 % where events are drawn twice",
             row["spread_gradient"] <= 0.2,
         ),
     ]
