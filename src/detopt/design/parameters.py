@@ -2,6 +2,8 @@
 
 __all__ = ["Categorical", "Continuous", "Integer", "Parameter"]
 
+import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,15 +107,19 @@ class Continuous(Parameter):
         """Where the search starts (float64)."""
         return torch.as_tensor(self.start, dtype=torch.float64)
 
-    @property
+    @functools.cached_property
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self.start_value.shape)
+
+    @functools.cached_property
     def n_free(self) -> int:
         """Number of free coordinates."""
-        return self.domain.n_free(self.start_value.numel())
+        return self.domain.n_free(math.prod(self._shape))
 
     def decode(self, theta: Float[Tensor, "*batch n_free"]) -> Tensor:
         """Value in the shape of `start`."""
         values = self.domain.values(theta)
-        return values.reshape((*theta.shape[:-1], *self.start_value.shape))
+        return values.reshape((*theta.shape[:-1], *self._shape))
 
     def encode(self, value: Tensor) -> Float[Tensor, " n_free"]:
         """Coordinates of `value`."""
@@ -121,8 +127,8 @@ class Continuous(Parameter):
 
     def violation(self, value: Tensor) -> str | None:
         """What is wrong with the shape or the numbers."""
-        if value.shape != self.start_value.shape:
-            return f"must have the shape {tuple(self.start_value.shape)}, got {tuple(value.shape)}"
+        if value.shape != self._shape:
+            return f"must have the shape {self._shape}, got {tuple(value.shape)}"
         if not bool(torch.isfinite(value).all()):
             return "must be finite"
         return self.domain.violation(value.reshape(-1))

@@ -147,11 +147,12 @@ class _Lookup:
         fractions = (torch.arange(self._n_samples, dtype=dtype) + 0.5) / self._n_samples
         self._fractions = fractions[:, None, None]
 
-        inverse = [1 / float(substance(given).radiation_length) for given in medium.materials]
-        self._inverse_length = torch.tensor([*inverse, 0.0], dtype=dtype)[padded.reshape(-1)]
+        # tables in shares of a sample: a sum over the samples is their mean
+        inverse = _inverse_lengths(medium.materials, dtype) / self._n_samples
+        self._inverse_length = inverse[padded.reshape(-1)]
         if medium.energy_loss:
             self._rows = padded.reshape(-1) * N_LOSS
-            self._loss = _loss_table(medium.materials).to(dtype).reshape(-1)
+            self._loss = _loss_table(medium.materials, self._n_samples, dtype)
 
     def _cell(self, points: Float[Tensor, "2 n *batch"]) -> Int[Tensor, "n *batch"]:
         """Voxels at points, numbered within their layer."""
@@ -169,7 +170,7 @@ class _Lookup:
 
     def density(self, cells: Tensor) -> Float[Tensor, "n_volumes n_muons"]:
         """Mean radiation lengths per metre."""
-        return self._mean(self._inverse_length.take(cells))
+        return self._sum(self._inverse_length.take(cells))
 
     def whole_path(self, position: Tensor, slope: Tensor) -> Float[Tensor, "n_volumes n_muons"]:
         """Thickness of the whole straight path in radiation lengths."""
@@ -177,7 +178,7 @@ class _Lookup:
         depth = (self._nz - 0.5 - layers).to(position.dtype) * self._thickness
         cells = self._cell(position[:, None] - depth * slope[:, None])
         cells += layers * self._layer_size
-        path = self._thickness * (1 + slope.square().sum(0)).sqrt()
+        path = self._n_samples * self._thickness * (1 + slope.square().sum(0)).sqrt()
         return self._inverse_length.take(cells).sum(0) * path
 
     def slow_down(
@@ -196,10 +197,10 @@ class _Lookup:
         low, high = LOSS_RANGE
         place = kinetic.div(low).log_().mul_((N_LOSS - 1) / math.log(high / low))
         index = place.clamp_(0, N_LOSS - 1).round_().long()
-        return self._mean(self._loss.take(rows + index))
+        return self._sum(self._loss.take(rows + index))
 
-    def _mean(self, samples: Tensor) -> Float[Tensor, "n_volumes n_muons"]:
-        return samples[0] if self._n_samples == 1 else samples.mean(0)
+    def _sum(self, samples: Tensor) -> Float[Tensor, "n_volumes n_muons"]:
+        return samples[0] if self._n_samples == 1 else samples.sum(0)
 
 
 def _bracket(
@@ -216,8 +217,17 @@ def _momentum(energy: Tensor, mass: float) -> Tensor:
 
 
 @functools.cache
-def _loss_table(given: tuple[Substance, ...]) -> Float[Tensor, "n_materials n_energies"]:
-    """Mean energy loss of muons [GeV/m]; the last row is nothing."""
+def _inverse_lengths(given: tuple[Substance, ...], dtype: torch.dtype) -> Float[Tensor, " n"]:
+    """Radiation lengths per metre; the last entry is nothing."""
+    inverse = [1 / float(substance(one).radiation_length) for one in given]
+    return torch.tensor([*inverse, 0.0], dtype=dtype)
+
+
+@functools.cache
+def _loss_table(
+    given: tuple[Substance, ...], n_samples: int, dtype: torch.dtype
+) -> Float[Tensor, " n_entries"]:
+    """Mean energy loss of muons [GeV/m] over the number of samples; the last rows are nothing."""
     from detopt.physics import energy_loss
 
     low, high = LOSS_RANGE
@@ -226,4 +236,5 @@ def _loss_table(given: tuple[Substance, ...]) -> Float[Tensor, "n_materials n_en
         energy_loss.stopping_power("muon", medium, kinetic) * medium.density * 100
         for medium in map(substance, given)
     ]
-    return torch.stack([*rows, torch.zeros_like(kinetic)])
+    table = torch.stack([*rows, torch.zeros_like(kinetic)]).to(dtype) / n_samples
+    return table.reshape(-1)
