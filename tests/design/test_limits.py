@@ -1,5 +1,6 @@
 """Limits of a design: refused, admitted and projected designs, and methods that keep them."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -195,3 +196,14 @@ def test_a_limit_of_plain_numbers_is_kept():
     for _ in range(3):
         optimizer.tell([evaluate(case, request, Seed(0)) for request in optimizer.ask()])
     assert float(space.design(optimizer.recommend())["n"]) == 3.0
+
+
+def test_projections_keep_a_sum_in_whatever_order_it_is_added(rng):
+    lengths = [Continuous(f"length_{i}", 0.1, Interval(0.0, 1.0)) for i in range(7)]
+    longest = Limit("length", lambda design: sum(design[p.name] for p in lengths), 2.0)
+    space = DesignSpace(lengths, limits=[longest])
+    theta = space.project(torch.ones(7, dtype=torch.float64))
+    for step in 1e-6 * torch.rand(40, 7, generator=rng, dtype=torch.float64):
+        theta = space.project(theta + step, theta)
+        found = list(space.design(theta).numbers().values())
+        assert max(sum(found), sum(reversed(found)), math.fsum(found)) <= 2.0

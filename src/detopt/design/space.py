@@ -256,13 +256,16 @@ class DesignSpace:
     def admit(
         self, theta: Float[Tensor, " n_free"], anchor: Float[Tensor, " n_free"] | None = None
     ) -> Float[Tensor, " n_free"]:
-        """`theta` itself where it is allowed, else the last allowed point on the way to it.
+        """`theta` itself where it keeps all limits, else the last such point on the way to it.
+
+        What a person gives may exceed a limit by rounding; what is found here does so only where
+        there is nothing else on the way.
 
         Args:
             theta: A proposal.
             anchor: An allowed point where the way begins; the start of the space by default.
         """
-        if self.allows(theta):
+        if self._keeps_limits(theta):
             return theta
         inside = self.theta(self.start) if anchor is None else anchor
         inside, outside = inside.to(theta), theta.detach()
@@ -270,8 +273,8 @@ class DesignSpace:
             raise DesignError("The anchor of the way back breaks a limit. Take an allowed design.")
         for _ in range(HALVINGS):
             middle = torch.lerp(inside, outside, 0.5)
-            inside, outside = (middle, outside) if self.allows(middle) else (inside, middle)
-        return inside
+            inside, outside = (middle, outside) if self._keeps_limits(middle) else (inside, middle)
+        return inside if self._keeps_limits(inside) or not self.allows(theta) else theta
 
     def project(
         self, theta: Float[Tensor, " n_free"], anchor: Float[Tensor, " n_free"] | None = None
@@ -286,7 +289,7 @@ class DesignSpace:
             theta: A proposal.
             anchor: An allowed point for `admit`; the start of the space by default.
         """
-        if self.allows(theta):
+        if self._keeps_limits(theta):
             return theta.detach().clone()
         admitted = self.admit(theta.detach(), anchor)
         reach = float((admitted - theta.detach()).norm())
@@ -294,9 +297,10 @@ class DesignSpace:
         for _ in range(PROJECTIONS):
             if float((nearest - theta.detach()).norm()) > reach:
                 break
-            if self.allows(nearest):
-                return self.admit(theta.detach(), nearest)
             excess, normals, scale = self._limits(nearest)
+            if bool((excess <= 0).all()):
+                is_on_it = bool((excess > -ACTIVE * scale).any())
+                return nearest if is_on_it else self.admit(theta.detach(), nearest)
             excess = excess + MARGIN * scale
             worst = int(excess.argmax())
             normal = normals[worst]
@@ -320,6 +324,12 @@ class DesignSpace:
             if across < 0:
                 gradient = gradient - across * normals[i] / normals[i].square().sum()
         return gradient
+
+    def _keeps_limits(self, theta: Float[Tensor, " n_free"]) -> bool:
+        """Whether no limit is exceeded, not even by rounding."""
+        with torch.no_grad():
+            design = self.design(theta.detach()) if self.limits else {}
+            return all(float(limit.excess(design)) <= 0 for limit in self.limits)
 
     def _limits(self, theta: Float[Tensor, " n_free"]) -> tuple[Tensor, Tensor, Tensor]:
         """Excess over each limit, its gradient in theta, and the scale that it is judged on.

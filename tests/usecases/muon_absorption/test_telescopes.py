@@ -299,6 +299,7 @@ def test_a_picture_shows_ground_and_telescopes():
         ({"sectors": [0, 1, 1]}, "three counts"),
         ({"n_bins": [1, 1]}, "two counts"),
         ({"density": 2650}, "divide kg/m3 by 1,000"),
+        ({"density_spread": 0.5}, "density_spread"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -44,7 +44,10 @@ class Config(BaseModel):
         0.02, ge=0, description="Relative uncertainty of the expected counts of a bin"
     )
     density_spread: Number = Field(
-        0.03, gt=0, description="Spread of the mean density before the measurement, relative"
+        0.03,
+        gt=0,
+        le=0.3,
+        description="Spread of the mean density before the measurement, relative; normal",
     )
     sector_spread: Number = Field(
         0.1,
