@@ -29,6 +29,7 @@ def test_a_token_is_made_listed_and_taken_back(run, capsys):
         (["serve", "RUN", "--host", "0.0.0.0"], "needs TLS"),
         (["serve", "RUN", "--certificate", "none.pem"], "needs its key"),
         (["token", "RUN", "--trust", "blind"], "No trust"),
+        (["token", "RUN", "--revoke", "abcdef"], "has no token 'abcdef'"),
         (["worker"], "a place or --url"),
         (["worker", "RUN", "--url", "https://a.b"], "not both"),
         (["worker", "RUN", "--allow-code"], "go with --url"),

@@ -4,10 +4,13 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, MissingExtraError
+from detopt.runtime.executors.work import answer as do
+from detopt.runtime.executors.work import decode_work, encode_answer
 from detopt.runtime.storage import Lease
 from detopt.service.client import ServiceSource
 
@@ -73,3 +76,34 @@ def test_a_service_that_is_silent_holds_up_nobody(elsewhere):
         source.renew(lease, 3.0)
     assert time.monotonic() - begin < 3.0
     source.close()
+
+
+@pytest.mark.parametrize("where", ["referee.make_problem", "expectation.answer"])
+def test_a_service_that_lacks_a_package_says_so_before_anybody_works(
+    run, service, monkeypatch, where
+):
+    def missing(*_):
+        raise MissingExtraError("It needs `geant4`. Install it with `pip install detopt[geant4]`.")
+
+    (name,) = run.add(1)
+    source = service.client(run.token("quorum"))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"detopt.service.{where}", missing)
+        with pytest.raises(CheckpointError, match=r"501 .*pip install detopt\[geant4\]"):
+            source.claim("w", 30.0)
+        assert run.state(name) == "open"
+    assert len(source.claim("w", 30.0)) == 1
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_worker(run, service):
+    (name,) = run.add(1)
+    source = service.client(run.token("quorum"))
+    (lease,) = source.claim("w", 30.0)
+    answer = encode_answer(do(run.problem, decode_work(source.payload(lease))))
+    payload = Path(run.store.blobs.path(lease.payload))
+    elsewhere = payload.rename(payload.with_suffix(".away"))
+    with pytest.raises(CheckpointError, match="503"):
+        source.finish(lease, answer)
+    elsewhere.rename(payload)
+    assert run.state(name) == "leased"
+    assert source.finish(lease, answer) == "held"

@@ -3,14 +3,17 @@
 __all__ = ["serve", "token"]
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detopt.cli import output
 from detopt.cli.options import Debug, Json
 from detopt.cli.places import Blobs, Place, open_place
-from detopt.errors import ConfigError
+from detopt.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from detopt.runtime.storage import Tokens
 
 HOUR = 3600.0
 Lifetime = Annotated[float, typer.Option(min=0.01, help="For how many hours it holds")]
@@ -74,10 +77,9 @@ def token(
             raise ConfigError("A database of several runs needs --run, the name of one.")
         tokens = Tokens(store.database)
         store.run(name)
+        if revoke is not None:
+            _revoke(tokens, name, revoke)
         if revoke is not None or list_:
-            for one in tokens.of(name):
-                if revoke and one.digest.startswith(revoke):
-                    tokens.revoke(one.digest)
             output.tokens([vars(one) for one in tokens.of(name)], json)
             return
         text = tokens.make(name, hours * HOUR, trust=trust, note=note)
@@ -85,3 +87,14 @@ def token(
         output.document({"token": text, "run": name, "trust": trust, "hours": hours})
     else:
         typer.echo(text)
+
+
+def _revoke(tokens: "Tokens", run: str, begin: str) -> None:
+    found = [one.digest for one in tokens.of(run) if begin and one.digest.startswith(begin.lower())]
+    if not found:
+        raise NotFoundError(f"The run {run} has no token {begin!r}. See them with --list.")
+    if len(found) > 1:
+        raise NotFoundError(
+            f"Several tokens begin with {begin}: {', '.join(found)}. Give more of the one."
+        )
+    tokens.revoke(found[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, DetoptError
 from detopt.optional import require
 from detopt.runtime.storage import Store, Token, Tokens
 from detopt.runtime.storage.encoding import plain
@@ -116,6 +116,11 @@ def _answer_errors(app: "FastAPI") -> None:
     @app.exception_handler(CheckpointError)
     def away(_: fastapi.Request, __: CheckpointError) -> JSONResponse:
         return JSONResponse({"error": "The store cannot be used now. Try again."}, 503)
+
+    @app.exception_handler(DetoptError)
+    def unable(_: fastapi.Request, error: DetoptError) -> JSONResponse:
+        text = f"The machine of the service cannot check answers of this study: {error}"
+        return JSONResponse({"error": plain(text)}, 501)
 
     @app.exception_handler(RequestValidationError)
     def wrong(_: fastapi.Request, error: RequestValidationError) -> JSONResponse:

@@ -38,6 +38,17 @@ class Expectation:
         self._problem = problem
         self._samples: dict[tuple[type, bool], Summary | None] = {}
 
+    def prepare(self, payload: bytes) -> None:
+        """Find out what an answer to a piece of work looks like.
+
+        Raises:
+            DetoptError: That cannot be found out here, such as for lack of a package.
+            CheckpointError: This is no piece of work.
+        """
+        work = decode_work(payload)
+        if isinstance(work.chunk, DesignChunk) or work.adjoint is None:
+            self._sample(work)
+
     def checked(self, payload: bytes, data: bytes) -> bytes:
         """An answer without anything that does not belong to it.
 

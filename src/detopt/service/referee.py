@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from detopt.errors import CheckpointError
+from detopt.errors import CheckpointError, DetoptError
 from detopt.runtime.sources import KIND, StoreSource, is_input
 from detopt.runtime.storage import Lease, Store, Token, digest_of, schema
 from detopt.runtime.storage.encoding import plain
@@ -48,7 +48,11 @@ class Referee:
         self._making = threading.Lock()
 
     def claim(self, token: Token, worker: str, lease_s: float) -> list[Lease]:
-        """At most one task, for a short time."""
+        """At most one task, for a short time.
+
+        Raises:
+            DetoptError: Its answer could not be checked here, such as for lack of a package.
+        """
         name = token.mark + "".join(c for c in worker[:LONGEST_NAME] if c.isprintable())
         lease_s = min(max(lease_s, 1.0), LONGEST_LEASE)
         where: list[Any] = []
@@ -56,7 +60,12 @@ class Referee:
             if self.votes.is_busy(token):
                 return []
             where = self.votes.open_to(token)
-        return self.store.tasks.claim(name, lease_s, kinds=[KIND], run_id=token.run_id, where=where)
+        leases = self.store.tasks.claim(
+            name, lease_s, kinds=[KIND], run_id=token.run_id, where=where
+        )
+        for lease in leases:
+            self._prepare(lease)
+        return leases
 
     def renew(self, token: Token, name: str, fence: int, lease_s: float) -> bool:
         """Keep a lease for longer."""
@@ -68,10 +77,9 @@ class Referee:
         lease = self._lease(token, name, fence)
         if digest_of(data) != digest:
             raise Refusal(409, "The answer was damaged on its way. Send it again.")
+        expectation, payload = self._expectation(lease.run_id), self.store.blobs.get(lease.payload)
         try:
-            checked = self._expectation(lease.run_id).checked(
-                self.store.blobs.get(lease.payload), data
-            )
+            checked = expectation.checked(payload, data)
         except CheckpointError as error:
             self._refuse(token, lease, str(error))
             raise Refusal(400, str(error)) from error
@@ -132,6 +140,16 @@ class Referee:
         if row is None or not row.holder.startswith(token.mark):
             raise Refusal(404, "This token has no such lease.")
         return Lease(row.id, row.run_id, row.kind, row.payload, fence, row.holder, 0.0)
+
+    def _prepare(self, lease: Lease) -> None:
+        """See what the answer must look like before somebody works on it."""
+        try:
+            self._expectation(lease.run_id).prepare(self.store.blobs.get(lease.payload))
+        except CheckpointError:  # what is away now may be there when the answer comes
+            return
+        except DetoptError:
+            self.store.tasks.release(lease)
+            raise
 
     def _refuse(self, token: Token, lease: Lease, why: str) -> None:
         if token.trust == "full":

@@ -13,6 +13,19 @@ from detopt.runtime.executors.dask import DaskOptions, make_cluster
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of Dask
 
 
+CASE = '''"""Counts how often it is built."""
+
+from detopt.errors import ConfigError
+from detopt.usecases.hump import Config
+
+
+def build(config):
+    with open({tries!r}, "a") as file:
+        file.write("x")
+    raise ConfigError("no such magnet")
+'''
+
+
 @pytest.fixture(scope="module")
 def dask():
     pytest.importorskip("distributed", reason="pip install detopt[dask]")
@@ -34,6 +47,43 @@ def test_a_killed_worker_changes_no_bit(dask, many, requests, seed):
     many.assert_same_answers(answers, [one.result() for one in serial.submit(many.work)])
     assert n_workers >= 1
     assert all(one.done() for one in pending)
+
+
+@pytest.mark.slow
+def test_what_nobody_wants_leaves_what_is_in_the_same_task(dask, many):
+    with DaskExecutor(many.problem, many.inputs, {}, workers=1) as executor:
+        executor._piece_s = 0.01  # so that they go together
+        pending = executor.submit(many.work[:6])
+        for one in pending[1:]:
+            one.cancel()
+        answer = pending[0].result()
+    expected = [one.result() for one in SerialExecutor(many.problem).submit(many.work[:1])]
+    many.assert_same_answers([answer], expected)
+
+
+@pytest.mark.slow
+def test_an_error_in_the_work_is_told_at_once(dask, many, tmp_path):
+    tries = tmp_path / "tries"
+    case = CASE.format(tries=str(tries))
+    study = many.inputs["study.yaml"].replace(b"use_case: hump", b"use_case: inputs/mine.py")
+    inputs = many.inputs | {"study.yaml": study, "inputs/mine.py": case.encode()}
+    with DaskExecutor(many.problem, inputs, {}, workers=1) as executor:
+        (pending,) = executor.submit(many.work[:1])
+        with pytest.raises(ConfigError, match="no such magnet"):
+            pending.result()
+    assert tries.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("options", "workers", "error", "match"),
+    [
+        ({"options": {"foo": 1}}, 1, DetoptError, "does not start.*unexpected keyword.*'foo'"),
+        ({}, 0, ConfigError, "would have no worker"),
+    ],
+)
+def test_a_cluster_that_cannot_work_is_explained(dask, many, options, workers, error, match):
+    with pytest.raises(error, match=match):
+        DaskExecutor(many.problem, many.inputs, options, workers)
 
 
 @pytest.mark.slow
@@ -87,6 +137,7 @@ def test_options_of_another_executor_are_refused():
         ({"cluster": "address", "address": "tcp://a.b:1"}, "tls://"),
         ({"cluster": "kubernetes"}, "encrypted_network"),
         ({"minimum": 1}, "needs `maximum`"),
+        ({"minimum": 3, "maximum": 2}, "above `maximum`"),
     ],
 )
 def test_unusable_options_are_refused(options, match):

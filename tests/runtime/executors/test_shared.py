@@ -1,6 +1,7 @@
 """Evaluations that other runs of a store have done."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -186,10 +187,26 @@ def test_a_damaged_answer_is_made_anew(make, problem, store, tmp_path, damage):
     assert third.inner.asked == 0
 
 
+def test_answers_stay_while_the_files_are_away(make, problem, monkeypatch, store):
+    (first,) = make("one").evaluate([request(problem)], SEED)
+
+    def away(_):
+        raise TimeoutError("timed out")
+
+    second = make("two")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.blobs, "_system", SimpleNamespace(cat_file=away))
+        assert second._find([second._evaluation_key(request(problem), SEED)]) == {}
+    (found,) = second.evaluate([request(problem)], SEED)
+    assert second.inner.asked == 0
+    assert plain(found) == plain(first)
+
+
 def test_how_much_was_shared_is_kept(make, problem, store):
     make("one").evaluate([request(problem)], SEED)
     with make("two") as second:
         second.evaluate([request(problem)], SEED)
         second.evaluate([request(problem)], SEED)
+        second.close()  # as a budget does that is used up
     assert n_shared(store, "two") == 2
     assert n_shared(store, "one") == 0

@@ -7,9 +7,18 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 
 from detopt.errors import CheckpointError, ConfigError
-from detopt.runtime.storage import BlobStore, Database, NewTask, Store, migrate, sqlite_url
+from detopt.runtime.storage import (
+    BlobStore,
+    Database,
+    NewTask,
+    Store,
+    TaskQueue,
+    migrate,
+    sqlite_url,
+)
 from detopt.testing.postgres import new_database
 
+LONG = "x" * 201
 URL = "postgresql+psycopg://someone:secret@/none?host=/nowhere"
 
 
@@ -158,3 +167,79 @@ def test_two_that_make_the_tables_of_a_server_wait_for_each_other(postgres, monk
     for one in databases:
         one.check()
         one.close()
+
+
+@pytest.fixture
+def server(postgres, tmp_path):
+    """A store on a server."""
+    url = new_database(postgres, f"s{abs(hash(str(tmp_path)))}")
+    store = Store(Database(url), BlobStore(tmp_path / "blobs"))
+    store.database.upgrade()
+    store.add_study("s", "f" * 64, {})
+    store.add_run("r", "s")
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.add_study(LONG, "f" * 64, {}),
+        lambda store: store.add_run(LONG, "s"),
+        lambda store: store.measure("r", 0, {LONG: 1.0}),
+        lambda store: store.keep("r", LONG, b"data"),
+        lambda store: store.tasks.claim(LONG, 60.0),
+    ],
+)
+def test_a_name_that_is_too_long_for_a_server_is_named(server, write):
+    with pytest.raises(ConfigError, match=r"The name x{40}\.\.\. has 201 letters, .* holds 200"):
+        write(server)
+    server.measure("r", 0, {LONG[:200]: 1.0})
+    assert server.metrics("r") == {(0, LONG[:200]): 1.0}
+
+
+def test_a_name_that_is_no_text_is_named(database, path):
+    store = Store(database, BlobStore(path.parent / "blobs"))
+    store.add_study(LONG, "f" * 64, {})  # SQLite holds names of any length
+    with pytest.raises(ConfigError, match="signs that are no text"):
+        store.add_study("\udcff", "f" * 64, {})
+    with pytest.raises(ConfigError, match=r"signs that are no UTF-8"):
+        sqlite_url(path.parent / "\udcff")
+
+
+def test_what_expires_twice_at_the_same_time_spoils_no_later_answer(server, monkeypatch):
+    """The second one is slow; meanwhile others go on with the task, and one of them does it."""
+    (name,) = server.tasks.add("r", [NewTask("k", "chunk", "a" * 64)], max_attempts=2)
+    (lease,) = server.tasks.claim("w", 60.0)
+    url = server.database.engine.url.render_as_string(hide_password=False)
+    late, reads, go_on = Database(url), threading.Event(), threading.Event()
+    queue = TaskQueue(late)
+    expire = queue._expire
+
+    def slow(connection, row, now):
+        reads.set()
+        go_on.wait(10.0)
+        return expire(connection, row, now)
+
+    monkeypatch.setattr(queue, "_expire", slow)
+
+    def go_on_with_it():
+        for _ in range(2):
+            server.tasks.expire(lease)
+            server.tasks.reopen([name], ["failed"], 0)
+            for second in server.tasks.claim("w", 60.0):
+                server.tasks.fail(second, "broke")
+        server.tasks.reopen([name], ["failed"], 0)
+        for third in server.tasks.claim("w", 60.0):
+            assert server.tasks.finish(third, "b" * 64) == "accepted"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(queue.expire, lease)
+        assert reads.wait(10.0)
+        others = pool.submit(go_on_with_it)
+        wait([others], 1.0)
+        go_on.set()
+        first.result()
+        others.result()
+    assert server.tasks.states([name])[name].state == "done"
+    late.close()

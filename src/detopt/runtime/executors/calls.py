@@ -3,18 +3,16 @@
 __all__ = ["CallExecutor", "can_call"]
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import Future
 from typing import TypeGuard
 
 import torch
 
-from detopt.errors import DetoptError, MethodError, SimulationError
+from detopt.errors import MethodError, SimulationError
 from detopt.pipeline.problem import Problem
 from detopt.runtime.executors.base import Capabilities, Pending
 from detopt.runtime.executors.pooled import PooledExecutor
-from detopt.runtime.executors.processes import WORKER_DIED, result_of
+from detopt.runtime.executors.process_pool import ProcessPool, result_of
 from detopt.runtime.executors.work import Answer, DesignChunk, Work
 from detopt.simulators import Command, Container, FileFunction
 from detopt.simulators.caller import Said, do_all, prepare
@@ -49,12 +47,7 @@ class CallExecutor(PooledExecutor):
         super().__init__(problem)
         self._box, self._workers = problem, workers
         self._call_s: float | None = None  # of the calls that were answered last
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=get_context("spawn"),
-            initializer=prepare,
-            initargs=(problem.simulator,),
-        )
+        self._pool = ProcessPool(workers, prepare, problem.simulator)
 
     def submit(self, work: Sequence[Work]) -> Sequence[Pending]:
         """Give calls to any processes.
@@ -92,14 +85,11 @@ class CallExecutor(PooledExecutor):
             return box.call(design, chunk.n_events, chunk.seed.generator())
 
     def _submit(self, calls: list[Call]) -> "_Journey":
-        try:
-            return _Journey(self._pool.submit(do_all, calls), len(calls), self._note)
-        except BrokenProcessPool as error:
-            raise DetoptError(WORKER_DIED) from error
+        return _Journey(self._pool.call(do_all, calls), len(calls), self._note)
 
     def close(self) -> None:
         """Stop the workers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
 
 class _Journey:

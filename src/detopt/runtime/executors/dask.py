@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detopt import offspring
 from detopt.errors import ConfigError, DetoptError
 from detopt.optional import require
 from detopt.pipeline.problem import Problem
@@ -83,6 +84,11 @@ class DaskOptions(BaseModel):
             )
         if made.minimum is not None and made.maximum is None:
             raise ConfigError("`minimum` needs `maximum`.")
+        if made.maximum is not None and (made.minimum or 0) > made.maximum:
+            raise ConfigError(
+                f"`minimum` {made.minimum} is above `maximum` {made.maximum}: no number of workers "
+                "fits both."
+            )
         return made
 
 
@@ -119,12 +125,24 @@ class DaskExecutor(PooledExecutor):
         self._study = hashlib.sha256(repr(sorted(inputs.items())).encode()).hexdigest()[:16]
         self._piece_s = TASK_S  # until it is known
         self.cluster: Any = None
-        self.client = self._connect(workers)
-        self.client.register_plugin(dask_worker.Inputs(self._study, dict(inputs)))
+        self.client: Any = None
+        try:
+            with offspring.deaf():
+                self.client = self._connect(workers)
+            self.client.register_plugin(dask_worker.Inputs(self._study, dict(inputs)))
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, workers: int) -> Any:
         """A client of a cluster, which is started if need be."""
         chosen, dask = self.options, require("dask", extra="dask", purpose=PURPOSE)
+        others = chosen.cluster == "address" or chosen.maximum or "n_workers" in chosen.options
+        if workers == 0 and not others:
+            raise ConfigError(
+                f"The cluster `{chosen.cluster}` would have no worker: `workers` must be >= 1, or "
+                "give `maximum`."
+            )
         program = SUBMIT.get(chosen.cluster)
         if program is not None and shutil.which(program) is None:
             raise DetoptError(
@@ -134,7 +152,7 @@ class DaskExecutor(PooledExecutor):
         with dask.config.set({"distributed.scheduler.allowed-failures": chosen.retries}):
             if chosen.cluster == "address":
                 return self._client(chosen.address, security=self._security())
-            self.cluster = make_cluster(chosen, workers)
+            self.cluster = _made(chosen, workers)
         if chosen.maximum is not None:
             self.cluster.adapt(minimum=chosen.minimum or 0, maximum=chosen.maximum)
         elif chosen.cluster != "local":
@@ -176,10 +194,9 @@ class DaskExecutor(PooledExecutor):
                 self._study,
                 payloads,
                 key=f"detopt-{uuid.uuid4().hex}",
-                retries=self.options.retries,
                 pure=False,
             )
-            batch = _Batch(self, future)
+            batch = _Batch(self, future, len(payloads))
             pending += [_Waiting(batch, i) for i in range(len(payloads))]
         return pending
 
@@ -201,7 +218,7 @@ class DaskExecutor(PooledExecutor):
             found, seconds = future.result()
         except killed as error:
             raise DetoptError(
-                f"A piece of work was lost with {self.options.retries + 1} workers, perhaps for "
+                f"A piece of work was lost with {error.allowed_failures + 1} workers, perhaps for "
                 "lack of memory. Give workers more memory, or make chunks smaller."
             ) from error
         except (*closed, self._distributed.client.FutureCancelledError) as error:
@@ -222,13 +239,17 @@ class DaskExecutor(PooledExecutor):
     def clock_skews(self) -> list[float]:
         """How far the clocks of the workers are ahead."""
         now = time.time()
-        return [there - now for there in self.client.run(time.time).values()]
+        found = self.client.run(time.time, on_error="ignore")  # workers may leave meanwhile
+        return [there - now for there in found.values()]
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started here."""
-        with contextlib.suppress(TimeoutError, OSError):  # what is done is kept already
-            self.client.close()
-            if self.cluster is not None:
+        gone = (TimeoutError, OSError)  # what is done is kept already
+        if self.client is not None:
+            with contextlib.suppress(*gone):
+                self.client.close()
+        if self.cluster is not None:
+            with contextlib.suppress(*gone):
                 self.cluster.close(timeout=CLOSE)
 
 
@@ -259,6 +280,25 @@ def make_cluster(chosen: DaskOptions, workers: int) -> Any:
     return kind(**settings)
 
 
+def _made(chosen: DaskOptions, workers: int) -> Any:
+    """A cluster; what its class says against its arguments comes as one line."""
+    try:
+        return make_cluster(chosen, workers)
+    except DetoptError:
+        raise
+    except Exception as error:  # each class has errors of its own
+        raise DetoptError(
+            f"The cluster `{chosen.cluster}` does not start with `options: {chosen.options}`: "
+            f"{_first_cause(error)}."
+        ) from error
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).rstrip(".") or type(error).__name__
+
+
 async def _raise(number: int) -> None:
     os.kill(os.getpid(), number)
 
@@ -266,8 +306,8 @@ async def _raise(number: int) -> None:
 class _Batch:
     """Pieces of work in one task."""
 
-    def __init__(self, executor: DaskExecutor, future: Any) -> None:
-        self.executor, self.future = executor, future
+    def __init__(self, executor: DaskExecutor, future: Any, n_wanted: int) -> None:
+        self.executor, self.future, self._n_wanted = executor, future, n_wanted
         self._data: list[bytes] | None = None
 
     def data(self) -> list[bytes]:
@@ -276,12 +316,19 @@ class _Batch:
             self._data = self.executor.gather(self.future)
         return self._data
 
+    def drop(self) -> None:
+        """One of them is not wanted any more."""
+        self._n_wanted -= 1
+        if self._n_wanted == 0:
+            self.future.cancel()
+
 
 class _Waiting(Pending):
     """One answer of a task."""
 
     def __init__(self, batch: _Batch, index: int) -> None:
         self._batch, self._index = batch, index
+        self._is_dropped = False
 
     def result(self) -> Answer:
         """Wait for it."""
@@ -292,5 +339,7 @@ class _Waiting(Pending):
         return bool(self._batch.future.done())
 
     def cancel(self) -> None:
-        """Drop it, and what is in the same task."""
-        self._batch.future.cancel()
+        """Drop it; the task ends when nothing in it is wanted."""
+        if not self._is_dropped:
+            self._is_dropped = True
+            self._batch.drop()

@@ -55,7 +55,7 @@ class _Evaluating:
     ) -> None:
         self._executor, self._request, self._seed = executor, request, seed
         self._forward = forward
-        self._backward: Sequence[Pending] | None = None
+        self._backward: Sequence[Pending] = ()
         self._summaries: list[Summary] = []
         self._direct, self._cpu_s = torch.zeros(()), 0.0
         self._failure: SimulationError | None = None
@@ -64,10 +64,13 @@ class _Evaluating:
     def differentiate(self) -> None:
         """Wait for the summaries and ask for the gradients; without them that is all."""
         try:
-            answers = [one.result() for one in self._forward]
+            self._differentiate()
         except SimulationError as error:
             self._failure = error
-            return
+            _drop(self._forward)
+
+    def _differentiate(self) -> None:
+        answers = [one.result() for one in self._forward]
         self._summaries = [summary_of(one.summary) for one in answers]
         self._cpu_s += sum(one.cpu_s for one in answers)
         if not self._request.gradient:
@@ -86,17 +89,15 @@ class _Evaluating:
         """Wait for the gradients and put everything together."""
         if self._whole is not None:
             return self._whole
-        gradients = None
         try:
             if self._failure is not None:
                 raise self._failure
-            if self._backward is not None:
-                found = [one.result() for one in self._backward]
-                gradients = [_gradient(one) for one in found]
-                self._cpu_s += sum(one.cpu_s for one in found)
+            found = [one.result() for one in self._backward]
+            self._cpu_s += sum(one.cpu_s for one in found)
+            return self._combine([_gradient(one) for one in found])
         except SimulationError as error:
+            _drop(self._backward)
             return after_failure(self._executor.problem, self._request, error)
-        return self._combine(gradients)
 
     def _combine(self, gradients: list[Tensor] | None) -> Evaluation:
         return combine(
@@ -108,6 +109,12 @@ class _Evaluating:
             self._direct,
             self._cpu_s,
         )
+
+
+def _drop(pending: Sequence[Pending]) -> None:
+    """Nobody reads the answers of a request that failed."""
+    for one in pending:
+        one.cancel()
 
 
 def _gradient(found: Answer) -> Tensor:

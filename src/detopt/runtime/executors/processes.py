@@ -1,20 +1,18 @@
 """Several processes on this machine."""
 
-__all__ = ["ProcessExecutor"]
+__all__ = ["ProcessExecutor", "result_of", "worker_problem"]
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import Future
 from typing import Any
 
 import torch
 
-from detopt.errors import DetoptError
 from detopt.pipeline.outcome import Summary
 from detopt.pipeline.problem import Problem
 from detopt.runtime.executors.base import Capabilities, Pending, ProblemRecipe
 from detopt.runtime.executors.pooled import PooledExecutor
+from detopt.runtime.executors.process_pool import ProcessPool, result_of
 from detopt.runtime.executors.work import (
     Answer,
     Work,
@@ -25,10 +23,6 @@ from detopt.runtime.executors.work import (
 )
 from detopt.runtime.storage.encoding import decode, encode
 
-WORKER_DIED = (
-    "A worker process died: perhaps for lack of memory, or because a script starts the study "
-    "outside of `if __name__ == '__main__':`. Resume with fewer workers, or with one."
-)
 _worker_problem: Problem | None = None
 
 
@@ -74,12 +68,7 @@ class ProcessExecutor(PooledExecutor):
 
     def __init__(self, problem: Problem, recipe: ProblemRecipe, workers: int) -> None:
         super().__init__(problem)
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(recipe,),
-        )
+        self._pool = ProcessPool(workers, _start_worker, recipe)
 
     def submit(self, work: Sequence[Work]) -> Sequence[Pending]:
         """Give pieces of work to any workers."""
@@ -87,14 +76,11 @@ class ProcessExecutor(PooledExecutor):
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         """Let any worker call a function."""
-        try:
-            return self._pool.submit(function, *arguments)
-        except BrokenProcessPool as error:
-            raise DetoptError(WORKER_DIED) from error
+        return self._pool.call(function, *arguments)
 
     def close(self) -> None:
         """Stop the workers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
 
 class _Waiting(Pending):
@@ -117,11 +103,3 @@ class _Waiting(Pending):
     def cancel(self) -> None:
         """Drop it, unless a process is at it already."""
         self._future.cancel()
-
-
-def result_of(future: "Future[Any]") -> Any:
-    """What a worker answers, or an error that says that it died."""
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise DetoptError(WORKER_DIED) from error

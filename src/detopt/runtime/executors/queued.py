@@ -21,7 +21,7 @@ from detopt.runtime.executors.base import Capabilities, Pending
 from detopt.runtime.executors.pooled import PooledExecutor
 from detopt.runtime.executors.work import Answer, Work, decode_answer, encode_work
 from detopt.runtime.sources import KIND
-from detopt.runtime.storage import NewTask, Store, TaskState
+from detopt.runtime.storage import FilesAwayError, NewTask, Store, TaskState
 
 SHORTEST, LONGEST = 0.005, 0.25  # s between two looks at the tasks
 LOST = ("failed", "cancelled")
@@ -62,6 +62,7 @@ class QueueExecutor(PooledExecutor):
         self._readers: Counter[str] = Counter()  # equal pieces of work are one task
         self._asked: dict[str, bytes] = {}
         self._retried: set[str] = set()
+        self._away_since: float | None = None  # the files
         self._folder, self._n_replaced = folder, 0
         self._workers = [] if folder is None else [_start(folder) for _ in range(workers)]
 
@@ -85,11 +86,16 @@ class QueueExecutor(PooledExecutor):
                 self._watch_workers()
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST)
+        data = self._found[name]
+        self.drop(name)
+        return data
+
+    def drop(self, name: str) -> None:
+        """One reader of a task less; what nobody reads is forgotten here."""
         self._readers[name] -= 1
         if not self._readers[name]:
             del self._readers[name], self._asked[name]
-            return self._found.pop(name)
-        return self._found[name]
+            self._found.pop(name, None)
 
     def has(self, name: str) -> bool:
         """Whether the result of a task is there."""
@@ -109,10 +115,21 @@ class QueueExecutor(PooledExecutor):
                 continue
             try:
                 self._found[name] = self.store.blobs.get(state.result)
+                self._away_since = None
+            except FilesAwayError as error:  # the next look may find it
+                self._wait_for_files(error)
             except CheckpointError as error:  # damaged, and named so: it is made anew
                 self.store.log("damaged", {"task": name, "error": str(error)}, self.run_id)
                 self.store.tasks.reopen([name], ["done"])
         return len(self._found) > before
+
+    def _wait_for_files(self, error: FilesAwayError) -> None:
+        """Go on, unless the files are away for longer than a database may be."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since > self.store.database.patience:
+            raise error
 
     def _try_again(self, name: str, state: TaskState) -> None:
         """Let a task be done that failed before this process asked, or for a damaged payload."""
@@ -164,6 +181,7 @@ class _Waiting(Pending):
     def __init__(self, executor: QueueExecutor, name: str) -> None:
         self._executor, self._name = executor, name
         self._data: bytes | None = None
+        self._is_dropped = False
 
     def result(self) -> Answer:
         """Wait for it."""
@@ -175,7 +193,14 @@ class _Waiting(Pending):
         """Whether it is there."""
         return self._data is not None or self._executor.has(self._name)
 
+    def cancel(self) -> None:
+        """Forget it here; the task stays, for whoever asks for the same."""
+        if self._data is None and not self._is_dropped:
+            self._is_dropped = True
+            self._executor.drop(self._name)
+
 
 def _start(folder: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", START, str(folder)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, process_group=0)  # Ctrl-C is for the study

@@ -18,7 +18,7 @@ from detopt.random import Seed
 from detopt.runtime.digests import design_digest
 from detopt.runtime.executors.base import Executor, Pending
 from detopt.runtime.executors.work import DesignChunk, Work, read_summary, summary_value
-from detopt.runtime.storage import Answers, Place, Store, Tokens, decode, encode
+from detopt.runtime.storage import Answers, FilesAwayError, Place, Store, Tokens, decode, encode
 
 UNREADABLE = (CheckpointError, KeyError, TypeError, ValueError, IndexError, StopIteration)
 KIND = "shared"  # of an event
@@ -44,7 +44,7 @@ class SharingExecutor(Executor):
         self.capabilities = inner.capabilities
         self.store, self.run_id = store, run_id
         self.answers = Answers(store.database)
-        self.n_used = 0
+        self.n_used = self._n_told = 0
         space = inner.problem.space
         self._problem = (problem,)
         self._space = (design_digest(space.frozen), *(p.name for p in space.free))
@@ -115,6 +115,8 @@ class SharingExecutor(Executor):
                 if place.blob not in blobs:
                     blobs[place.blob] = decode(self.store.blobs.get(place.blob))
                 known, value = blobs[place.blob][place.position]
+            except FilesAwayError:  # the answer may be sound: it is only not used
+                continue
             except UNREADABLE as error:  # it is made anew
                 self.store.log("damaged", {"answer": key, "error": str(error)}, self.run_id)
                 self.answers.forget(key)
@@ -141,8 +143,9 @@ class SharingExecutor(Executor):
     def close(self) -> None:
         """Free the workers, and say how much was taken from other runs."""
         self.inner.close()
-        if self.n_used:
-            self.store.log(KIND, {"used": self.n_used}, self.run_id)
+        if self.n_used > self._n_told:  # a study that is stopped closes twice
+            self.store.log(KIND, {"used": self.n_used - self._n_told}, self.run_id)
+            self._n_told = self.n_used
 
 
 def n_shared(store: Store, run_id: str) -> int:

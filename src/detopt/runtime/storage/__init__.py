@@ -2,7 +2,7 @@
 
 from detopt.runtime.storage.answers import Answers, Place
 from detopt.runtime.storage.artifacts import Artifact, Artifacts
-from detopt.runtime.storage.blobs import BlobStore
+from detopt.runtime.storage.blobs import BlobStore, FilesAwayError
 from detopt.runtime.storage.database import Database, sqlite_url
 from detopt.runtime.storage.encoding import decode, digest_of, encode
 from detopt.runtime.storage.lineage import Lineage, Link
@@ -17,6 +17,7 @@ __all__ = [
     "BlobStore",
     "Database",
     "Event",
+    "FilesAwayError",
     "Lease",
     "Lineage",
     "Link",

@@ -4,7 +4,7 @@ A blob is written under a temporary name, flushed to the disk and renamed, so th
 or absent. Its name is the SHA-256 of its content, which is checked each time it is read.
 """
 
-__all__ = ["BlobStore"]
+__all__ = ["BlobStore", "FilesAwayError"]
 
 import contextlib
 import os
@@ -20,6 +20,10 @@ from detopt.runtime.storage.encoding import digest_of
 
 PARTIAL = ".partial"  # end of a temporary name
 SAFE = " What was kept before is safe: mend the cause and go on."
+
+
+class FilesAwayError(CheckpointError):
+    """The disk or the object store does not answer or refuses; what is kept there may be sound."""
 
 
 class BlobStore:
@@ -46,7 +50,7 @@ class BlobStore:
         """Keep bytes; their digest. Bytes that are there already are not written again.
 
         Raises:
-            CheckpointError: The disk is full, read-only or gone, or the object store is away or
+            FilesAwayError: The disk is full, read-only or gone, or the object store is away or
                 refuses; nothing is left behind then.
         """
         digest = digest_of(data)
@@ -64,7 +68,8 @@ class BlobStore:
         """The bytes of that digest.
 
         Raises:
-            CheckpointError: They are missing or damaged, or the store is away.
+            FilesAwayError: The store is away.
+            CheckpointError: They are missing or damaged.
         """
         path = self._path(digest)
         with _told(f"Cannot read {path}"):
@@ -116,7 +121,7 @@ def _told(what: str, also: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-        raise CheckpointError(f"{what}: {reason}.{also}") from error
+        raise FilesAwayError(f"{what}: {reason}.{also}") from error
 
 
 def _protocols(system: Any) -> tuple[str, ...]:

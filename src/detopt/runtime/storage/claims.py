@@ -127,7 +127,7 @@ def _insertion() -> Any:
 def _statement(conditions: Sequence[Any], is_sqlite: bool) -> Any:
     """Lease open tasks; where the database can, with a row for each attempt."""
     seconds: Any = sql.bindparam("for_s", type_=sql.Float)
-    worker: Any = sql.bindparam("of_worker", type_=sql.String)
+    worker: Any = sql.bindparam("of_worker", type_=schema.NAME)
     now: Any = sql.bindparam("now", type_=sql.Float)
     if not is_sqlite:
         now = sql.cast(sql.func.extract("epoch", sql.func.clock_timestamp()), sql.Float)

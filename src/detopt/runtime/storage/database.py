@@ -17,8 +17,9 @@ import sqlalchemy as sql
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from detopt.errors import CheckpointError, ConfigError
+from detopt.errors import CheckpointError, ConfigError, DetoptError
 from detopt.runtime.storage import migrate
+from detopt.runtime.storage.encoding import plain
 
 AnswerT = TypeVar("AnswerT")
 Transaction = Callable[[Connection], AnswerT]
@@ -135,6 +136,7 @@ class Database:
 
         Raises:
             CheckpointError: The database is damaged or full, or was away for too long.
+            ConfigError: A name is too long for it, or no text.
         """
         mode = "single" if single and not self.is_sqlite else "write"
         return self._repeat(transaction, mode=mode, patience=patience)
@@ -165,6 +167,9 @@ class Database:
                         f"{self.url} did not answer for {patience:g} s: {error.orig}"
                     ) from error
             except SQLAlchemyError as error:
+                reason = getattr(error, "orig", None)
+                if isinstance(reason, DetoptError):  # what a column says of a value
+                    raise reason from None
                 raise self._explained(error) from error
             time.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
@@ -231,5 +236,13 @@ def _without_password(url: str) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """URL of a SQLite file; signs such as `?` and `%` in its path are only letters."""
+    """URL of a SQLite file; signs such as `?` and `%` in its path are only letters.
+
+    Raises:
+        ConfigError: The path is no text in UTF-8.
+    """
+    if str(path) != plain(str(path)):
+        raise ConfigError(
+            f"The path {plain(str(path))!r} has signs that are no UTF-8. Choose another folder."
+        )
     return sql.URL.create("sqlite", database=str(path)).render_as_string()

@@ -25,6 +25,8 @@ __all__ = [
     "vote",
 ]
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -36,8 +38,39 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+
+from detopt.errors import ConfigError
+from detopt.runtime.storage.encoding import plain
+
+LONGEST_NAME = 200  # letters; SQLite has no limit
+
+
+class Name(TypeDecorator[str]):
+    """A name that users may choose; what the database would refuse is refused in plain words."""
+
+    impl = String(LONGEST_NAME)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """The name, if the database holds it.
+
+        Raises:
+            ConfigError: It is too long, or has signs that are no text.
+        """
+        if value is None:
+            return None
+        if dialect.name != "sqlite" and len(value) > LONGEST_NAME:
+            raise ConfigError(
+                f"The name {value[:40]}... has {len(value)} letters, and this database holds "
+                f"{LONGEST_NAME}. Choose a shorter one."
+            )
+        if value != plain(value):
+            raise ConfigError(f"The name {plain(value)!r} has signs that are no text. Change it.")
+        return value
+
 
 metadata = MetaData(
     naming_convention={
@@ -47,7 +80,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-NAME, DIGEST = String(200), String(64)
+NAME, DIGEST = Name(), String(64)
 SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only plain integers
 
 study = Table(  # what is asked: configuration and lineage

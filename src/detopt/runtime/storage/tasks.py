@@ -232,9 +232,8 @@ class TaskQueue:
         error = plain(error)
 
         def record(connection: Connection) -> None:
-            row = connection.execute(
-                sql.select(task.c.max_attempts).where(holds(lease))
-            ).one_or_none()
+            query = sql.select(task.c.max_attempts).where(holds(lease)).with_for_update()
+            row = connection.execute(query).one_or_none()
             if row is None:
                 return
             now = self.database.now(connection)
@@ -270,7 +269,8 @@ class TaskQueue:
         """End a lease whose worker is known to be gone."""
 
         def end(connection: Connection) -> None:
-            row = connection.execute(sql.select(task).where(holds(lease))).one_or_none()
+            query = sql.select(task).where(holds(lease)).with_for_update()
+            row = connection.execute(query).one_or_none()
             now = self.database.now(connection)
             if row is not None and self._expire(connection, row, now):
                 connection.execute(
