@@ -161,6 +161,13 @@ def test_list_runs_has_a_row_for_each(detopt, done):
     assert (row["study"], row["status"], row["rounds"]) == ("done", "finished", 3)
 
 
+def test_list_runs_of_a_folder_that_is_not_there_is_refused(detopt, here):
+    answer = detopt("list-runs", "--runs", "nosuch")
+    assert answer.code == 2
+    assert "no folder nosuch" in answer.err
+    assert detopt("list-runs", "--json").document == []  # no run yet in the usual one
+
+
 def test_a_folder_with_brackets_keeps_its_name(detopt, done):
     done.rename(done.with_name("done[v2]"))
     assert "done[v2]" in detopt("list-runs").out

@@ -22,6 +22,11 @@ from detopt.cli.options import read_options, repeat_lists
         ("run --rounds=5 hump --free x y", "run --rounds=5 hump --free x --free y"),
         ("run --parent=a --free x y", "run --parent=a --free x --free y"),
         ("merge a b --prefer a:x b:y", "merge a b --prefer a:x --prefer b:y"),
+        ("run hump --freeze=x y", "run hump --freeze=x --freeze y"),
+        ("run hump --free=x y --seed 1", "run hump --free=x --free y --seed 1"),
+        ("run hump --option=a=1 b=2", "run hump --option=a=1 --option b=2"),
+        ("run --freeze=x hump", "run --freeze=x hump"),
+        ("merge a --prefer=a:x b", "merge a --prefer=a:x b"),
         ("merge --prefer a:x a b", "merge --prefer a:x a b"),
     ],
 )

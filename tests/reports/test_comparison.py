@@ -106,6 +106,12 @@ def test_targets_are_shown_seed_by_seed():
     assert [label.get_text() for label in panel.get_yticklabels()] == ["adam", "cma"]
 
 
+def test_a_target_reached_at_the_start_is_drawn_inside_its_panel():
+    """A symbol at no call lies off the left edge."""
+    panel = comparison_figure(comparison(target=10.0)).axes[2]
+    assert panel.get_xlim()[0] < 0 < BUDGET < panel.get_xlim()[1]
+
+
 @pytest.mark.parametrize(("n_goals", "n_panels"), [(2, 2), (3, 4)])
 def test_fronts_are_shown_for_each_pair_of_objectives(n_goals, n_panels):
     figure = pareto_figure(comparison(n_goals=n_goals))

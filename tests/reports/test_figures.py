@@ -1,22 +1,31 @@
 """Figures hold the data that they claim to show."""
 
+import dataclasses
 import math
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from detopt.design import Categorical, Continuous, DesignSpace, Interval
 from detopt.pipeline import Box, FunctionProblem, Scene
 from detopt.reports import curves, scene_figure
 from detopt.reports.budget import share_figure, shared_parameters
-from detopt.reports.evaluation import interval_figure, scatter_figure, sensitivity_figure
-from detopt.reports.figures import _spread
+from detopt.reports.evaluation import (
+    drawn_words,
+    interval_figure,
+    scatter_figure,
+    sensitivity_figure,
+)
+from detopt.reports.figures import _spread, objective_figure
 from detopt.reports.health import health, health_words
 from detopt.reports.record import tracks
 from detopt.reports.scene import _back_to_front
-from detopt.reports.tolerances import tolerances
+from detopt.reports.surrogate_figure import _histogram
+from detopt.reports.tables import evaluation_rows
+from detopt.reports.tolerances import tolerances, worth_words
 from detopt.runtime import Round
 
 
@@ -184,6 +193,96 @@ def test_a_tolerance_is_where_the_parabola_has_risen_by_one_percent():
     step = math.sqrt(2 * 0.04 / 2.0)  # curvature * step^2 / 2 = 0.01 * 4
     assert found.change == pytest.approx(1 / (1 + math.exp(-step)) - 0.5)
     assert found.words.endswith(" m")
+
+
+@pytest.mark.parametrize(("gradient", "side"), [(1.0, 1), (-1.0, -1)])
+def test_a_tolerance_is_that_of_the_side_that_makes_the_design_worse(gradient, side):
+    space = DesignSpace([Continuous("gap", 0.5, Interval(0.0, 1.0), "m")])
+    entry = {"name": "gap", "gradient": gradient, "curvature": 0.0}
+    theta = 3.0  # close to the upper bound: a step down moves the gap farther than one up
+    (found,) = tolerances({"theta": [theta], "sensitivities": [entry]}, space, value=100.0)
+    gaps = space.design(torch.tensor([[theta], [theta + side]], dtype=torch.float64))["gap"]
+    assert found.change == pytest.approx(float((gaps[1] - gaps[0]).abs()))
+
+
+def test_entries_along_which_the_design_is_at_no_minimum_are_counted():
+    space = DesignSpace([Continuous("gap", [0.4, 0.6], Interval(0.0, 1.0), "m")])
+    entries = [
+        {"name": f"gap[{i}]", "gradient": 0.1, "curvature": c} for i, c in enumerate((-1.0, 2.0))
+    ]
+    found = tolerances({"theta": [0.0, 0.0], "sensitivities": entries}, space, value=1.0)
+    assert any(
+        "1 of 2 entries have a negative curvature" in line for line in worth_words(found, 1.0)
+    )
+
+
+def test_entries_that_are_not_drawn_are_said():
+    entries = [{"name": f"a[{i}]", "gradient": 0.0, "curvature": float(i)} for i in range(100)]
+    assert "40 of 100" in drawn_words(entries)[0]
+    assert drawn_words(entries[:40]) == []
+
+
+def test_rounds_without_a_known_error_do_not_hide_the_others(space):
+    rounds = make_rounds(space)
+    unknown = torch.full_like(rounds[0].gradient, math.nan)
+    late = [dataclasses.replace(one, gradient_std_error=unknown) for one in rounds[6:]]
+    (words,) = health_words(health([*rounds[:6], *late]))
+    assert "3 in the first quarter of the rounds, 3 in the last" in words
+
+
+def test_a_gradient_without_noise_is_said_to_have_none(space):
+    none = torch.zeros_like(make_rounds(space)[0].gradient)
+    exact = [dataclasses.replace(one, gradient_std_error=none) for one in make_rounds(space)]
+    assert health_words(health(exact)) == [
+        "The gradient has no noise: every chunk of events gave the same."
+    ]
+
+
+def test_an_interval_that_reaches_below_zero_is_drawn_on_a_linear_axis():
+    rows = {"final": {"value": 0.1, "low": -0.2, "high": 0.4}}
+    rows["even"] = {"value": 2.0, "low": 1.9, "high": 2.1}
+    assert interval_figure(rows, "error [m]").axes[0].get_xscale() == "linear"
+
+
+def test_a_verdict_that_reaches_below_zero_is_drawn_whole(space):
+    final = {"value": 0.1, "low": -0.2, "high": 0.4}
+    result = {"objective": {"final": final, "baseline": None}}
+    axes = objective_figure(make_rounds(space), "error [m]", result).axes[0]
+    assert axes.get_ylim()[0] < final["low"]
+
+
+@pytest.mark.parametrize(("values", "share"), [((1.0, 2.0), "2.00"), ((-2.0, -1.0), "–")])
+def test_a_ratio_is_only_that_of_positive_objectives(values, share):
+    final, start = ({"value": v, "low": v - 0.1, "high": v + 0.1} for v in values)
+    result = {
+        "objective": {"start": start, "final": final},
+        "cost": {"start": None, "final": None},
+        "objective_name": "loss",
+    }
+    assert evaluation_rows(result)[0].cells[1] == share
+
+
+def test_the_difference_from_the_truth_has_its_unit():
+    plot = {"x": [1.0, 2.0], "y": [1.3, 1.6], "x_label": "true [m]", "y_label": "found [m]"}
+    right = scatter_figure({**plot, "title": "Heights", "diagonal": True}).axes[1]
+    assert right.get_ylabel() == "difference [m]"
+    assert "rms 0.354 m" in right.get_title(loc="left")
+
+
+def test_rows_of_a_surrogate_outside_the_histogram_are_not_made_up_for():
+    real = torch.linspace(0.0, 1.0, 1000, dtype=torch.float64)
+    drawn = torch.cat([real[::2], torch.full((500,), 9.0, dtype=torch.float64)])
+    axes = Figure().add_subplot()
+    _histogram(axes, real, drawn, "energy", 0.5)
+    shares = [sum(values) for values in seen_histograms(axes)]
+    assert shares == pytest.approx([1.0, 0.5], abs=0.01)
+
+
+def seen_histograms(axes):
+    """Heights of the bars of the simulator, and of the outline of the surrogate."""
+    bars = [one.get_height() for one in axes.patches[:-1]]
+    outline = axes.patches[-1].get_xy()[:, 1]
+    return bars, outline[1 : 2 * len(bars) + 1 : 2]
 
 
 def test_an_entry_that_nothing_depends_on_has_no_tolerance():

@@ -1,9 +1,13 @@
 """The page of a run: self-contained, complete, and honest."""
 
+import html
 import json
 import re
+import shlex
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +107,34 @@ def test_the_page_says_how_to_run_the_study_again(page):
     assert "detopt run run/study.yaml" in page
 
 
+def test_the_study_is_named_as_seen_from_the_working_folder(study, tmp_path, monkeypatch):
+    shutil.copytree(study.store.folder, tmp_path / "runs" / "first one")
+    monkeypatch.chdir(tmp_path)
+    page = write_report(Path("runs/first one")).read_text(encoding="utf-8")
+    (command,) = re.findall(r"<code>(.*?)</code>", page)
+    (*_, file) = shlex.split(html.unescape(command))
+    assert Path(file).is_file()
+
+
+def test_times_say_what_they_cover(page):
+    """The wall time holds the method, the CPU time only what was simulated."""
+    assert re.search(r"<dt>Wall time</dt><dd>[^<]*\(optimization\)", page)
+    assert re.search(r"<dt>CPU time</dt><dd>[^<]*\(evaluations\)", page)
+
+
+def test_an_unfinished_run_names_no_best_baseline(new_study, tmp_path):
+    study = new_study(tmp_path / "run")
+
+    def stop(phase, done, total, record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(stop)
+    page = write_report(study.store.folder).read_text(encoding="utf-8")
+    assert "The budget" in page
+    assert "best baseline" not in re.sub(r"<footer>.*", "", page, flags=re.DOTALL).lower()
+
+
 def test_texts_of_the_user_are_escaped(page):
     assert "&lt;each &amp; both&gt;" in page
     assert "<each" not in page
@@ -117,7 +149,7 @@ def test_texts_of_the_user_are_escaped(page):
         "The parameters over the rounds",
         "The budget",
         "Health of the gradient",
-        "What each parameter is worth at the optimum",
+        "What each parameter is worth at the final design",
         "Predicted against true, final design",
         "The designs in numbers",
     ],

@@ -167,7 +167,7 @@ def show(identifier: RunName, json: Json = False, debug: Debug = False) -> None:
 
 @app.command("list-runs")
 def list_runs(
-    runs: Annotated[Path, typer.Option(help="Folder of the runs")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs")] = output.DEFAULT_RUNS,
     json: Json = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:

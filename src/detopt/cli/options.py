@@ -82,8 +82,9 @@ def repeat_lists(arguments: list[str]) -> list[str]:
                 expanded += [word] if not taken else [option, word]
                 taken = True
                 continue
-        if word in LISTS:
-            option, taken = word, False
+        name, separator, _ = word.partition("=")
+        if name in LISTS and (not separator or name != "--prefer"):  # a run may follow --prefer=
+            option, taken = name, bool(separator)
         else:
             is_value = before.startswith("-") and before not in FLAGS and "=" not in before
             named += 0 if word.startswith("-") or is_value else 1

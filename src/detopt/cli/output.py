@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from detopt.gradients import GradientCheck
     from detopt.testing import Finding
 
+DEFAULT_RUNS = Path("runs")
 NARROW = 14  # letters of a column that stay together
 COLORS = {"agrees": "green", "biased": "red", "zero where it should not be": "red"}
 ADVICE = {
@@ -281,6 +282,8 @@ def runs(folder: Path, json: bool) -> None:
     """All runs below a folder."""
     from detopt.runtime import RunStore, load_result
 
+    if not folder.is_dir() and folder != DEFAULT_RUNS:  # the usual one comes with the first run
+        raise NotFoundError(f"There is no folder {folder}. Name the folder that holds the runs.")
     rows = []
     for path in sorted(_run_files(folder)):
         value = None

@@ -32,7 +32,7 @@ def cost_figure(
         if budget is not None:
             axes.axhline(budget, color=style.INK, linestyle="--", linewidth=1.1, label="budget")
         if baseline is not None:
-            axes.axhline(baseline, color=style.BASELINE, linestyle=":", label="best baseline")
+            axes.axhline(baseline, color=style.BASELINE, linestyle=":", label="baseline")
         axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.45 * axes.get_ylim()[1])
         axes.set_title("Cost")
         axes.legend(loc="upper right")

@@ -158,7 +158,7 @@ def _targets(axes: Axes, found: Comparison) -> None:
             axes.plot([middle] * 2, [place - 0.32, place + 0.32], color=color, linewidth=2.0)
     axes.set_yticks(range(len(shown)), [_wrapped(method) for method, _ in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(0, 1.1 * found.plan.budget)
+    axes.set_xlim(-0.02 * found.plan.budget, 1.1 * found.plan.budget)
     axes.axvline(found.plan.budget, color=style.MUTED, linewidth=0.8)
     axes.set_xlabel("calls; dots are seeds, the bar their median, open triangles did not reach it")
     axes.set_title(f"Calls until the objective is {found.plan.target:g} or lower")

@@ -1,6 +1,6 @@
 """The independent verdict as figures: intervals, predicted against true, sensitivities."""
 
-__all__ = ["interval_figure", "scatter_figure", "sensitivity_figure"]
+__all__ = ["drawn_words", "interval_figure", "scatter_figure", "sensitivity_figure"]
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from detopt.reports import style
-from detopt.reports.words import number
+from detopt.reports.words import number, unit_of
 
 HEAVY = 3_000  # points above which a scatter plot is stored as an image
 FEW = 20  # distinct abscissae up to which means are drawn
@@ -24,7 +24,8 @@ def interval_figure(rows: Mapping[str, Mapping[str, float | None]], objective_na
     with style.look():
         figure = Figure(figsize=(9.0, 0.95 + 0.34 * len(known)), layout="constrained")
         axes = figure.add_subplot()
-        style.log_if_wide(axes, [row["value"] for row in known.values()], "x")
+        ends = [row[key] for row in known.values() for key in ("value", "low", "high")]
+        style.log_if_wide(axes, ends, "x")
         for i, (name, row) in enumerate(known.items()):
             color = {"start": style.START, "final": style.FINAL}.get(name, style.BASELINE)
             errors = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
@@ -66,8 +67,12 @@ def scatter_figure(plot: Mapping[str, Any]) -> Figure:
             _points(right, x, y - x)
             right.axhline(0, color=style.INK, linestyle="--", linewidth=1)
             rms = float(np.sqrt(np.mean((y - x) ** 2)))
-            right.set_title(f"Difference from the truth (rms {number(rms, 3)})")
+            unit = unit_of(plot["y_label"])[1]
+            right.set_title(
+                f"Difference from the truth (rms {number(rms, 3)} {unit}".rstrip() + ")"
+            )
             right.set_xlabel(plot["x_label"])
+            right.set_ylabel(f"difference [{unit}]" if unit else "difference")
     return figure
 
 
@@ -88,6 +93,14 @@ def _points(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
         linestyle="none",
         label="mean ± standard deviation",
     )
+
+
+def drawn_words(sensitivities: Sequence[Mapping[str, Any]]) -> list[str]:
+    """That a figure has no place for all entries, where it has none."""
+    n_known = sum(None not in (s["gradient"], s["curvature"]) for s in sensitivities)
+    if n_known <= MOST:
+        return []
+    return [f"Drawn are the {MOST} of {n_known} entries with the largest numbers."]
 
 
 def _kept(sensitivities: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -88,7 +88,7 @@ def _verdict_lines(axes: Axes, n_rounds: int, result: Mapping[str, Any]) -> list
         axes.axhspan(base["low"], base["high"], color=style.BASELINE, alpha=0.15, linewidth=0)
         name = f"baseline “{result['best_baseline']}”, re-evaluated, 95 % interval"
         axes.axhline(base["value"], color=style.BASELINE, linestyle="--", linewidth=1.2, label=name)
-        shown.append(float(base["value"]))
+        shown += [float(base[key]) for key in ("value", "low", "high")]
     final = objective["final"]
     if None in final.values():
         return shown
@@ -104,7 +104,7 @@ def _verdict_lines(axes: Axes, n_rounds: int, result: Mapping[str, Any]) -> list
         linestyle="none",
         label="final design, re-evaluated, 95 % interval",
     )
-    return [*shown, float(final["value"])]
+    return [*shown, *(float(final[key]) for key in ("value", "low", "high"))]
 
 
 def parameter_figure(

@@ -91,13 +91,15 @@ def health_words(found: Health) -> list[str]:
     if not np.isfinite(found.noise).any():
         return [
             "The standard error of the gradient is not known: it needs more than one chunk of "
-            "events in an evaluation."
+            "events in an evaluation, and a generative surrogate gives none."
         ]
-    part = max(1, len(found.rounds) // 4)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = found.norm / found.noise
-    first, last = (float(np.nanmedian(piece)) for piece in (ratio[:part], ratio[-part:]))
-    share = 100 * float(np.nanmedian(found.resolved[-part:]))
+    noisy = np.isfinite(found.noise) & (found.noise > 0)
+    if not noisy.any():
+        return ["The gradient has no noise: every chunk of events gave the same."]
+    ratio = found.norm[noisy] / found.noise[noisy]
+    part = max(1, len(ratio) // 4)
+    first, last = (float(np.median(piece)) for piece in (ratio[:part], ratio[-part:]))
+    share = 100 * float(np.median(found.resolved[noisy][-part:]))
     return [
         f"Median signal-to-noise ratio: {number(first, 2)} in the first quarter of the rounds, "
         f"{number(last, 2)} in the last, where {number(share, 2)} % of the entries are resolved "

@@ -232,14 +232,14 @@ def _sensitivity_section(record: Record) -> Section | None:
     steepest = max(found, key=lambda entry: entry["curvature"] or 0.0)["name"]
     alt = f"Gradient and curvature of the entries of theta; the largest curvature has {steepest}."
     return Section(
-        "What each parameter is worth at the optimum",
+        "What each parameter is worth at the final design",
         [_svg(figure, alt, "sensitivity")],
         "θ are the search's own coordinates, in which every step is allowed; one unit is a "
         "sizeable change. A gradient near zero says that nothing is left to gain along an entry; "
         "a large curvature says that the entry must be built exactly. Both come from central "
         "differences with common random numbers. The tolerances translate them into units: the "
         "change of one entry alone that makes the objective 1 % worse.",
-        tolerances.worth_words(known, value),
+        evaluation.drawn_words(found) + tolerances.worth_words(known, value),
         tables.sensitivity_rows(known),
         ("entry of θ", "gradient", "curvature", "tolerance: 1 % worse"),
         folded=True,

@@ -48,9 +48,17 @@ def surrogate_figure(
 def _histogram(axes: Axes, real: Tensor, drawn: Tensor, name: str, separation: float) -> None:
     low, high = (float(real.quantile(q)) for q in (TAIL, 1 - TAIL))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1).tolist()
-    axes.hist(real.numpy(), edges, density=True, color=style.START, alpha=0.35, label="simulator")
+    shares = [np.full(len(rows), 1 / len(rows)) for rows in (real, drawn)]  # outside `edges` too
     axes.hist(
-        drawn.numpy(), edges, density=True, histtype="step", color=style.FINAL, label="surrogate"
+        real.numpy(), edges, weights=shares[0], color=style.START, alpha=0.35, label="simulator"
+    )
+    axes.hist(
+        drawn.numpy(),
+        edges,
+        weights=shares[1],
+        histtype="step",
+        color=style.FINAL,
+        label="surrogate",
     )
     axes.set(xlabel=name, yticks=[], title=f"separation {separation:.4f}")
 

@@ -12,10 +12,12 @@ __all__ = [
 
 import math
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from detopt._version import __version__
@@ -76,10 +78,19 @@ def facts(record: Record) -> Facts:
         ("Independent re-evaluation", f"{config.evaluation_events} events for each design"),
         ("Seed", str(config.seed)),
         ("Wall time", f"{duration(sum((r.wall_s for r in history), 0.0))} (optimization)"),
-        ("CPU time", f"{duration(sum((r.cpu_s for r in history), 0.0))} (optimization)"),
+        ("CPU time", f"{duration(sum((r.cpu_s for r in history), 0.0))} (evaluations)"),
         ("Versions", _versions(record.result)),
-        ("Run it again", f"detopt run {record.folder.resolve().name}/study.yaml"),
+        ("Run it again", f"detopt run {_study_file(record.folder)}"),
     ]
+
+
+def _study_file(folder: Path) -> str:
+    """The study as a shell in the working folder names it, where the run lies below that."""
+    here, whole = Path.cwd(), folder.resolve()
+    inside = whole.is_relative_to(here) and whole != here
+    return shlex.quote(
+        str((whole.relative_to(here) if inside else Path(whole.name)) / "study.yaml")
+    )
 
 
 def _events(record: Record) -> str:
@@ -107,7 +118,7 @@ def evaluation_rows(result: Mapping[str, Any]) -> list[Row]:
     rows = []
     for name, objective, cost in _judged(result):
         value = objective["value"]
-        share = f"{value / final:#.3g}" if final and value else "–"
+        share = f"{value / final:#.3g}" if value and final and min(value, final) > 0 else "–"
         mark = name if name in {"start", "final"} else "baseline"
         notes = ["best baseline"] if name == result.get("best_baseline") else []
         breaks = broken_words(result, name)

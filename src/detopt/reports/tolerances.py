@@ -66,7 +66,7 @@ def tolerances(result: Mapping[str, Any], space: DesignSpace, value: float) -> l
         if gradient is None or curvature is None:
             continue
         step = _step(gradient, curvature, TOLERATED * abs(value))
-        change = None if step > FARTHEST else _moved(space, theta, i, step, parameter)
+        change = None if step > FARTHEST else _moved(space, theta, i, step, gradient, parameter)
         answer.append(Tolerance(entry["name"], gradient, curvature, change, parameter.unit))
     return answer
 
@@ -78,13 +78,19 @@ def _step(gradient: float, curvature: float, change: float) -> float:
 
 
 def _moved(
-    space: DesignSpace, theta: Tensor, index: int, step: float, parameter: Parameter
+    space: DesignSpace,
+    theta: Tensor,
+    index: int,
+    step: float,
+    gradient: float,
+    parameter: Parameter,
 ) -> float:
-    """The largest change of the parameter's values for a step of one entry of theta."""
+    """The largest change of the parameter's values for a step of one entry of theta uphill."""
     shift = torch.zeros_like(theta)
     shift[index] = step
+    uphill = (1, -1) if gradient == 0 else (math.copysign(1, gradient),)
     with torch.no_grad():
-        sides = [space.design(theta + sign * shift)[parameter.name] for sign in (1, -1)]
+        sides = [space.design(theta + sign * shift)[parameter.name] for sign in uphill]
         middle = space.design(theta)[parameter.name]
     return max(float((side - middle).abs().max()) for side in sides)
 
@@ -116,8 +122,8 @@ def worth_words(found: Sequence[Tolerance], value: float) -> list[str]:
     n_bent = sum(one.curvature < -NOISE * largest for one in found)
     if n_bent:
         words.append(
-            f"{n_bent} have a negative curvature: along them the design is not at a minimum, or "
-            "noise hides it."
+            f"{n_bent} of {len(found)} entries have a negative curvature: along them the design is "
+            "not at a minimum, or noise hides it."
         )
     gain = sum(_gain(one) for one in found) / abs(value)
     amount = f"{number(100 * gain, 2)} %" if gain < BELIEVED else "much: the search has not settled"
