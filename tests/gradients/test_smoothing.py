@@ -155,3 +155,22 @@ def test_impossible_pairs_and_guides_are_refused():
     short = GaussianSmoothing(guide=lambda theta: theta[:2])
     with pytest.raises(MethodError, match="directions of 6 entries"):
         short.requests(THETA, (), None)
+
+
+@pytest.mark.parametrize("directions", ["gaussian", "orthogonal"])
+def test_limits_do_not_bias_the_gradient(directions):
+    """A direction that is cut off at a limit keeps its weight, or is refused."""
+    limit = Limit("sum", lambda d: d["a"] + d["b"], 0.05)
+    space = DesignSpace(
+        [Continuous("a", 0.0, Real()), Continuous("b", 0.0, Real())], limits=[limit]
+    )
+    slope = torch.tensor([3.0, -1.0], dtype=torch.float64)
+    estimator = GaussianSmoothing(0.1, 400, directions)
+    theta = space.theta(space.start)
+    if directions == "gaussian":
+        with pytest.raises(MethodError, match=r"limits of sum .* Set `directions` to orthogonal"):
+            estimator.allowed_requests(space, theta, (), None)
+        return
+    requests = estimator.allowed_requests(space, theta, (), None)
+    answers = [Evaluation(r, float(slope @ r.theta), 0.0, None, None) for r in requests]
+    torch.testing.assert_close(estimator.combine(answers).gradient, slope)

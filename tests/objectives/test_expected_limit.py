@@ -152,3 +152,15 @@ def test_limit_of_a_bin_without_background_does_not_hang_on_rounding():
 def test_background_far_below_zero_is_refused():
     with pytest.raises(DomainError, match="background"):
         model(tensor(60.0, 35.0, 7.7))
+
+
+def test_significance_of_a_bin_without_background_is_refused():
+    """Its first event would exclude the background: the formula diverges as b goes to 0."""
+    rows = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    shares = torch.tensor(rows, dtype=torch.float64)
+    counts, signal = tensor(50.0, 40.0, 2.0), tensor(6.0, 4.0, 2.0)  # all of the last bin
+    events = by_weights(shares, 3 * counts, (signal / SIGNAL / counts)[:, None])
+    with pytest.raises(DomainError, match="Bin 2 has signal and no background"):
+        ExpectedLimit(("s",), {}, signal=SIGNAL, goal="significance")(events, Design({}))
+    limit = ExpectedLimit(("s",), {}, signal=SIGNAL)(events, Design({})).objective
+    assert 0 < limit.item() < math.inf

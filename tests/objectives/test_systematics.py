@@ -194,6 +194,22 @@ def test_bootstrap_of_classes_keeps_their_yields(rng):
     torch.testing.assert_close(values, torch.full_like(values, 100.0 + 200.0))
 
 
+def test_bootstrap_keeps_the_yields_of_classes_inside_a_part(rng):
+    class Total(FunctionProblem):
+        def judge(self, summary, design):
+            return Outcome(summary.templates().counts.sum())
+
+    space = DesignSpace([Continuous("x", 0.0, Real())])
+    problem = Total(space, lambda design, n, rng: torch.rand(n, generator=rng))
+    x, weights = sample(60, rng)
+    parts = [by_weights(soft_bins(x), factor * weights, x) for factor in (0.1, 1.0, 4.0)]
+    nested = concatenate(concatenate(parts[0], parts[1]), parts[2])
+    assert nested.strata.unique().tolist() == [0, 1, 2]
+    torch.testing.assert_close(nested.templates().counts, concatenate(*parts).templates().counts)
+    values = bootstrap(problem, nested, Design({}), Seed(1), 20)
+    torch.testing.assert_close(values, torch.full_like(values, 200.0 * 5.1))
+
+
 def test_shares_stay_where_the_samples_are():
     samples = torch.linspace(-1, 1, 5, dtype=torch.float64, device="cpu").unsqueeze(-1)
     directions = torch.stack([torch.zeros_like(samples), torch.ones_like(samples)], dim=-1)

@@ -188,3 +188,25 @@ def test_error_of_the_mean_covers_what_all_draws_share():
         errors.append(found.value_std_error)
     scatter = float(torch.tensor(values).std())
     assert sum(errors) / len(errors) == pytest.approx(scatter, rel=0.35)
+
+
+def test_error_of_the_gradient_covers_what_all_draws_share():
+    """Over rounds: events tilt the objective of all draws of a round alike."""
+    space = DesignSpace([Continuous("x", 0.0, Real()), Categorical("c", ("a", "b"), "a")])
+
+    def tilted(design, n_events, rng):
+        noise = torch.randn(n_events, generator=rng, dtype=torch.float64)
+        return (1 + noise) * design["x"] + 0.3 * design["c"]
+
+    problem = FunctionProblem(space, tilted, n_events=40, chunk_size=4, dtype=torch.float64)
+    optimizer = make("gumbel_softmax", space, 20, {"n_draws": 8}, problem)
+    slopes, errors = [], []
+    for k in range(40):
+        requests = optimizer.estimator.requests(torch.zeros(3).double(), ("round", k), None)
+        requests = [dataclasses.replace(r, std_error=False) for r in requests]
+        found = optimizer.estimator.combine([evaluate(problem, r, Seed(0)) for r in requests])
+        slopes.append(float(found.gradient[0]))
+        errors.append(float(found.gradient_std_error[0]))
+    scatter = float(torch.tensor(slopes).std())
+    assert scatter == pytest.approx(40**-0.5, rel=0.35)
+    assert sum(errors) / len(errors) == pytest.approx(scatter, rel=0.35)

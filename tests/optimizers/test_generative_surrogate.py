@@ -132,6 +132,16 @@ def test_oldest_rows_are_forgotten_first():
     assert sum(one.numel() for one in replay.rows) == 200
 
 
+def test_unknown_errors_stay_unknown():
+    """An error of 0 would make a noisy value exact for the regression beside the model."""
+    replay = Replay(2, capacity=10_000)
+    for request in make("lgso", SPACE, 3).ask():
+        answer = evaluate(problem_of(), dataclasses.replace(request, std_error=False), Seed(0))
+        replay.append(answer)
+    assert bool(replay.values[:, 1].isnan().all())
+    assert bool(replay.values[:, 0].isfinite().all())
+
+
 # --- minima
 
 
@@ -246,6 +256,30 @@ def test_failures_are_survived():
     walk(optimizer, problem, 2)
     assert optimizer.round == 2
     assert bool(optimizer.recommend().isfinite().all())
+
+
+def test_adam_steps_back_from_where_simulations_fail():
+    """A step leads behind a wall: the next round looks again where simulations are possible."""
+
+    def walled(design, n_events, rng):
+        if design["a"] > 0.7:
+            raise SimulationError("The magnet quenched.")
+        return quadratic(design, n_events, rng)
+
+    problem = problem_of(function=walled)
+    problem.on_failure = "skip"
+    options = SHORT | {"step": "adam", "learning_rate": 1.0, "radius": 0.1}
+    optimizer = make("lgso", SPACE, 20, options, problem)
+    failed = []
+    for _ in range(3):
+        answers = [evaluate(problem, request, Seed(0)) for request in optimizer.ask()]
+        failed.append([bool(answer.failure) for answer in answers])
+        if len(failed) < 3:
+            optimizer.tell(answers)
+    assert not any(failed[0])
+    assert all(failed[1])
+    assert not failed[2][0]
+    assert float(optimizer.recommend()[0]) <= 0.7
 
 
 # --- refusals

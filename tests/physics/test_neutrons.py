@@ -360,3 +360,19 @@ def test_a_beam_holds_a_batch_of_designs():
     beam = reference_beam(POSITIONS.expand(5, 2), WIDTHS * torch.ones(5, 1, dtype=torch.float64))
     assert isinstance(beam, GaussianBeam)
     assert beam.transmission.shape == (5,)
+
+
+@pytest.mark.parametrize("width", [1e-3, 1e-4, 1e-5])
+def test_narrow_apertures_keep_their_optics_in_single_precision(width):
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        position, size = torch.tensor([5.0], dtype=dtype), torch.tensor([width], dtype=dtype)
+        size.requires_grad_()
+        source = gaussian_source(torch.tensor(0.02, dtype=dtype), torch.tensor(0.01, dtype=dtype))
+        beam = through_apertures(source, position, size)
+        behind = beam_size(beam, torch.tensor(10.0, dtype=dtype))
+        (slope,) = torch.autograd.grad(beam.transmission + behind, size)
+        assert behind.dtype == beam.transmission.dtype
+        answers = [beam.transmission, behind, beam_divergence(beam), slope[0]]
+        found.append(torch.stack([one.detach().double() for one in answers]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0.0)

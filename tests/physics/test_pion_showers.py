@@ -196,3 +196,18 @@ def test_gradient_without_one_kind_of_fluctuation_matches_finite_differences(opt
 def test_value_out_of_range_is_refused(options):
     with pytest.raises(DomainError, match=next(iter(options))):
         sample_pion_showers(sampling_stack(2), energies(5.0, 3), rng(), **options)
+
+
+@pytest.mark.parametrize("absent", [[2], [3], [2, 3]])
+def test_pions_pass_layers_of_no_thickness(absent):
+    stack = sampling_stack(8)
+    found = []
+    for thickness in (0.0, 1e-6):
+        filled = stack.thickness.clone()
+        filled[absent] = thickness
+        filled.requires_grad_()
+        layers = sample_pion_showers(stack.with_thickness(filled), energies(20.0, 20), rng())
+        (slope,) = torch.autograd.grad(layers.sum(), filled)
+        assert bool(slope.isfinite().all())
+        found.append(layers.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=5e-3, atol=5e-3)

@@ -885,3 +885,23 @@ def test_gradient_reaches_designs_in_a_batch():
 def test_values_outside_the_domain_are_refused(call, message):
     with pytest.raises(DomainError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("function", "x"), [(lower_gamma, (0.5, 5.0)), (lower_gamma_quantile, (0.3, 0.9))]
+)
+def test_incomplete_gamma_has_forward_derivatives(function, x):
+    arguments = (float64(1.7, 4.0).requires_grad_(), float64(*x).requires_grad_())
+    assert torch.autograd.gradcheck(function, arguments, check_forward_ad=True, atol=1e-6)
+
+
+def test_leakage_has_forward_derivatives():
+    """A derivative along all parameters of a design at once."""
+
+    def lost(depth):
+        return leakage(depth, rossi_shape(10.0, 0.01))
+
+    depth = float64(12.0, 20.0)
+    _, forward = torch.func.jvp(lost, (depth,), (torch.ones_like(depth),))
+    backward = torch.func.vmap(torch.func.grad(lost))(depth)
+    torch.testing.assert_close(forward, backward)

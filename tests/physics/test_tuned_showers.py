@@ -309,3 +309,25 @@ def test_the_file_says_what_was_fitted_to():
 def test_what_makes_no_sense_is_refused(call, message):
     with pytest.raises(DomainError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("absent", [[0], [1], [2], [3], [2, 3], [6, 7]])
+def test_layers_of_no_thickness_are_the_limit_of_thin_ones(absent, dtype):
+    stack = Stack.of([Layer(LEAD, 0.005), Layer(PLASTIC, 0.005, active=True)] * 4)
+    found = []
+    for thickness in (0.0, 1e-6):
+        filled = torch.full((8,), 0.005, dtype=dtype)
+        filled[absent] = thickness
+        filled.requires_grad_()
+        rng = torch.Generator().manual_seed(1)
+        energy = torch.full((5,), 10.0, dtype=dtype)
+        layers = sample_tuned_showers(stack.with_thickness(filled), energy, rng)
+        (slope,) = torch.autograd.grad(layers.sum(), filled)
+        assert bool(slope.isfinite().all())
+        found.append(layers.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=2e-3, atol=2e-3)
+
+
+def test_stack_keeps_the_thickness_that_it_was_given():
+    assert Stack(torch.tensor([0.0, 0.01]), (LEAD, PLASTIC), (False, True)).thickness[0] == 0

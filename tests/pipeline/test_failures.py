@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detopt.design import Continuous, DesignSpace, Real
-from detopt.errors import MethodError, SimulationError
+from detopt.errors import DomainError, MethodError, SimulationError
 from detopt.optimizers import make
 from detopt.pipeline import FunctionProblem, Outcome, evaluate
 from detopt.pipeline.evaluation import Evaluation, Request
@@ -142,3 +142,23 @@ def test_cma_asks_again_for_a_population_that_failed():
         round_without_power()
     with pytest.raises(MethodError, match="power cut"):
         round_without_power()
+
+
+def test_rows_that_cannot_be_judged_again_leave_the_error_unknown():
+    """Rows drawn with replacement may miss what the objective needs; the value is known."""
+
+    class Ratio(FunctionProblem):
+        def judge(self, summary, design):
+            n_background = int((summary.value < 0).sum())
+            if n_background == 0:
+                raise DomainError("There is no background.")
+            return Outcome(summary.value.new_tensor(1.0 / n_background))
+
+    def one_below(design, n_events, rng):
+        return torch.arange(n_events).to(design["x"]) - 0.5
+
+    space = DesignSpace([Continuous("x", 0.0, Real())])
+    problem = Ratio(space, one_below, n_events=8, dtype=torch.float64)
+    found = evaluate(problem, Request(torch.zeros(1), ("a",)), Seed(0))
+    assert found.value == 1.0
+    assert math.isnan(found.std_error)

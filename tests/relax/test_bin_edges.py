@@ -144,3 +144,10 @@ def test_reference_bandwidth_counts_weighted_events_by_their_effective_number():
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [lambda *one: quantile_edges.__wrapped__(one[0], 2, one[1]),
+                                  lambda *one: reference_bandwidth.__wrapped__(*one)])  # fmt: skip
+def test_weights_of_another_shape_are_refused(call):  # where no checker of types is before
+    with pytest.raises(DomainError, match=r"`weights` of the shape \(3,\) does not fit `values`"):
+        call(tensor(1, 2), tensor(1, 1, 1))

@@ -245,6 +245,7 @@ GOOD = {"values": torch.zeros(3), "edges": torch.tensor([0.0, 1.0, 2.0]), "bandw
         ({"bandwidth": -0.5}, "got -0.5"),
         ({"bandwidth": torch.tensor(math.nan)}, "got nan"),
         ({"weights": torch.tensor([1.0, math.nan, 1.0])}, "`weights` has 1 entries"),
+        ({"bandwidth": torch.ones(2)}, r"`bandwidth` of the shape \(2,\) does not fit"),
     ],
 )
 def test_bad_input_is_refused(change, message):
@@ -258,3 +259,18 @@ def test_unknown_kernel_and_order_are_refused():
         kernel_histogram(**GOOD, kernel="box")
     with pytest.raises(ConfigError, match="`order` must be one of 2, 4, 6, got 3"):
         kernel_histogram(**GOOD, order=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": torch.ones(2)}, r"`weights` of the shape \(2,\) does not fit `values`"),
+        (
+            {"values": torch.zeros(4, 3), "edges": torch.tensor([[0.0, 1.0], [0.0, 2.0]])},
+            r"batch axes of `values` \(4, 3\), `edges` \(2, 2\)",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(change, message):  # where no checker of types is before
+    with pytest.raises(DomainError, match=message):
+        kernel_histogram.__wrapped__(**{**GOOD, **change})

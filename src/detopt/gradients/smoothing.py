@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.design import DesignSpace
 from detopt.errors import MethodError
 from detopt.gradients.base import GradientEstimate, GradientEstimator
 from detopt.pipeline.evaluation import Evaluation, Request
@@ -45,7 +46,7 @@ class GaussianSmoothing(GradientEstimator):
         sigma: Width :math:`\sigma` of the smoothing in the flat coordinates, > 0. The bias against
             the objective itself grows with its square.
         n_pairs: Number of random pairs, >= 1.
-        directions: "orthogonal" or "gaussian".
+        directions: "orthogonal" or, in a space without limits, "gaussian".
         guide: Maps theta to directions of any length, one a row, which need not be orthogonal.
         seed: Of the directions.
 
@@ -86,6 +87,27 @@ class GaussianSmoothing(GradientEstimator):
             Request(theta, stream, n_events=n_events),
             *(Request(point, stream, n_events=n_events, std_error=False) for point in points),
         ]
+
+    def allowed_requests(
+        self,
+        space: DesignSpace,
+        theta: Float[Tensor, " n_free"],
+        stream: tuple[int | str, ...],
+        n_events: int | None,
+    ) -> list[Request]:
+        """The same, with designs that the limits of the space allow.
+
+        Raises:
+            MethodError: Directions are `gaussian`, and the space has limits: the length of a
+                direction is its weight, and is lost where a design is moved inwards.
+        """
+        if self.directions == "gaussian" and space.limits:
+            names = ", ".join(limit.name for limit in space.limits)
+            raise MethodError(
+                f"Gaussian directions are biased where designs beyond the limits of {names} are "
+                "moved inwards. Set `directions` to orthogonal."
+            )
+        return super().allowed_requests(space, theta, stream, n_events)
 
     def combine(self, evaluations: Sequence[Evaluation]) -> GradientEstimate:
         """Slopes along the directions, put together.

@@ -208,7 +208,8 @@ def expected_significance(
 
     Note:
         Section 4.3 of arXiv:1007.1727. The Asimov data follow the templates, and so does the
-        gradient: to cut it there would keep the value and ruin the gradient.
+        gradient: to cut it there would keep the value and ruin the gradient. Infinite, with a
+        gradient of 0, where a bin has signal and no background.
     """
     point = _with_interest(model, torch.as_tensor(strength, dtype=model.start.dtype))
     asimov = model.expected_data(point)

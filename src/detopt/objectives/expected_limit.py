@@ -111,6 +111,19 @@ def _check_signal(signal: float) -> None:
         raise DomainError(f"`signal` must be > 0, got {signal}.")
 
 
+def _check_background(templates: Templates, signal: float) -> None:
+    """Refuses bins of signal alone, where one event excludes the background: no finite optimum."""
+    counts = templates.counts.detach()
+    background = counts - signal * templates.slopes[..., 0].detach()
+    bare = (counts > 0) & (background <= ROUNDING * counts)
+    if bool(bare.any()):
+        raise DomainError(
+            f"Bin {int(bare.nonzero()[0, -1])} has signal and no background: its significance is "
+            "infinite. Merge it with another bin, simulate more background, or take the goal "
+            "`limit`."
+        )
+
+
 def _check_widths(names: Sequence[str], first: str, widths: Mapping[str, float]) -> None:
     free = [n for n in names if n != first and not 0 < widths.get(n, torch.inf) < torch.inf]
     if free:
@@ -194,10 +207,17 @@ class ExpectedLimit(Objective[BinnedEvents]):
         self.price = price
 
     def forward(self, summary: BinnedEvents, design: Design) -> Outcome:
-        """The limit, or minus the significance, which is a term of its own."""
-        model = model_of_templates(summary.templates(), self.names, self.widths, signal=self.signal)
+        """The limit, or minus the significance, which is a term of its own.
+
+        Raises:
+            DomainError: A bin has signal and no background, which leaves no finite significance;
+                or a fit fails.
+        """
+        templates = summary.templates()
+        model = model_of_templates(templates, self.names, self.widths, signal=self.signal)
         cost = None if self.price is None else self.price(design)
         if self.goal == "limit":
             return Outcome(expected_limit(model, self.level), cost=cost)
+        _check_background(templates, self.signal)
         found = expected_significance(model)
         return Outcome(-found, terms={"significance": found}, cost=cost)

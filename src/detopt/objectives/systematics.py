@@ -218,8 +218,8 @@ def concatenate(*classes: BinnedEvents) -> ClassifiedEvents:
     """One summary of several classes of events, each normalized to its own number of rows.
 
     The expected counts of the whole are the sum of those of the classes. Classes with slopes of
-    shares and classes without them may be mixed. Standard errors are those of repetitions with the
-    same number of events of each class.
+    shares and classes without them may be mixed, and a part may hold classes itself. Standard
+    errors are those of repetitions with the same number of events of each class.
 
     Raises:
         DomainError: There are no classes, or numbers of bins or parameters differ.
@@ -239,7 +239,18 @@ def concatenate(*classes: BinnedEvents) -> ClassifiedEvents:
         if moves and not slopes.shape[-1]:
             slopes = c.shares.new_zeros((*c.shares.shape, c.weight_slopes.shape[-1]))
         parts.append((c.shares, factor * c.weights, factor * c.weight_slopes, slopes))
-    numbers = [torch.full((c.n_rows,), i) for i, c in enumerate(classes)]
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    columns.append(torch.cat(numbers).to(columns[0].device))
+    columns.append(_class_numbers(classes))
     return ClassifiedEvents(*columns)
+
+
+def _class_numbers(classes: Sequence[BinnedEvents]) -> Int[Tensor, " n_events"]:
+    """Numbers of the classes of all events, those inside `ClassifiedEvents` among them."""
+    numbers, n_classes = [], 0
+    for c in classes:
+        own = c.weights.new_zeros(c.n_rows, dtype=torch.long)
+        if isinstance(c, ClassifiedEvents):
+            own = c.strata.unique(return_inverse=True)[1]
+        numbers.append(own + n_classes)
+        n_classes += int(own.max()) + 1
+    return torch.cat(numbers)

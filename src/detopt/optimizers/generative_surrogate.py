@@ -63,6 +63,8 @@ class GenerativeSurrogate(Optimizer):
 
     The step is to its lowest point within the radius, which is taken back if the next round's
     model finds no gain (`trust_region`), or one of Adam (`adam`, as published, with a fixed box).
+    Where simulations fail, Adam goes back to the nearest design that one could do, and box and
+    steps become shorter.
 
     Args:
         space: Design space, without discrete parameters.
@@ -160,9 +162,19 @@ class GenerativeSurrogate(Optimizer):
 
     def _give_up(self) -> None:
         """Look around the center again, more closely: nothing near the proposal could be done."""
-        if bool((self._proposal != self.theta).any()):
+        if self.step == "adam":
+            self._step_back()
+        elif bool((self._proposal != self.theta).any()):
             self.radius = RADIUS.shrunk(self.radius, self.first_radius)
             self._proposal, self._gain = self.theta.clone(), 0.0
+
+    def _step_back(self) -> None:
+        """Go to the nearest design that could be simulated; look closer and step less far."""
+        if not len(self._replay):
+            return
+        nearest = int((self._replay.theta - self.theta).norm(dim=1).argmin())
+        self.theta = self._proposal = self._replay.theta[nearest].clone()
+        self.radius = RADIUS.shrunk(self.radius, self.first_radius)
 
     def _learn(self, good: Sequence[Evaluation], is_possible: bool) -> None:
         for evaluation in good:
@@ -241,9 +253,12 @@ class GenerativeSurrogate(Optimizer):
     def _move(self, is_possible: bool) -> None:
         """Take the proposal if it is better than the center, and adapt the radius."""
         moved = float((self._proposal - self.theta).norm())
-        if moved > 0 and not is_possible:  # its own evaluation failed
+        if self.step == "adam":
+            if not is_possible:  # nor is the design that it is at
+                self._step_back()
+        elif moved > 0 and not is_possible:  # its own evaluation failed
             self.radius = RADIUS.shrunk(self.radius, self.first_radius)
-        elif moved > 0 and self.step == "trust_region":
+        elif moved > 0:
             reached = self._value(self._proposal) - self._value(self.theta)
             self.radius = RADIUS.after(
                 self.radius, self.first_radius, moved=moved, reached=reached, promised=self._gain
@@ -289,7 +304,8 @@ class GenerativeSurrogate(Optimizer):
         self._moments = torch.stack([first, second])
         n = self.round + 1
         mean, square = first / (1 - BETAS[0] ** n), second / (1 - BETAS[1] ** n)
-        moved: Tensor = self.theta - self.learning_rate * mean / (square.sqrt() + SMALL)
+        rate = self.learning_rate * (self.radius / self.first_radius)
+        moved: Tensor = self.theta - rate * mean / (square.sqrt() + SMALL)
         return moved
 
     def _quadratic(self, chosen: Tensor) -> LocalQuadratic:

@@ -56,7 +56,9 @@ class _DrawnChoices(GradientEstimator):
         """Mean over the draws; the odds of `Categorical` choices by their score.
 
         The draws share their events: their mean has the error of one draw by events, beside that
-        of the choices, which differ.
+        of the choices, which differ. Scores of `Categorical` choices weigh differences of draws, in
+        which the events mostly cancel: their error is that of the choices alone, as is that of
+        an estimator that cannot tell its own.
         """
         n_each = len(evaluations) // self.n_draws
         parts = [evaluations[i * n_each : (i + 1) * n_each] for i in range(self.n_draws)]
@@ -68,7 +70,10 @@ class _DrawnChoices(GradientEstimator):
         values = torch.tensor([estimate.value for estimate in estimates], dtype=torch.float64)
         others = (values.sum() - values) / (self.n_draws - 1)
         rows = torch.stack([estimate.gradient.to(torch.float64) for estimate in estimates])
+        shared = torch.stack([e.gradient_std_error.to(torch.float64) for e in estimates])
+        shared = shared.nan_to_num(nan=0.0)
         for low, high in self.blocks:
+            shared[:, low:high] = 0.0
             odds = torch.softmax(theta[low:high], dim=0)
             for i, part in enumerate(parts):
                 chosen = torch.zeros_like(odds)
@@ -79,7 +84,7 @@ class _DrawnChoices(GradientEstimator):
             value=float(values.mean()),
             value_std_error=float((values.var() / self.n_draws + errors.mean() ** 2).sqrt()),
             gradient=rows.mean(dim=0),
-            gradient_std_error=rows.std(dim=0) / self.n_draws**0.5,
+            gradient_std_error=(rows.var(dim=0) / self.n_draws + shared.mean(dim=0) ** 2).sqrt(),
             n_evaluations=sum(estimate.n_evaluations for estimate in estimates),
         )
 

@@ -2,6 +2,7 @@
 
 __all__ = ["Replay", "columns", "summary_of"]
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def summary_of(rows: Float[Tensor, "n d"], like: Summary) -> Summary:
 
 
 class Replay:
-    """Designs, values and rows of past evaluations; the oldest are forgotten first.
+    """Designs, values with their errors (NaN: unknown) and rows; the oldest are forgotten first.
 
     Args:
         n_free: Length of theta.
@@ -82,9 +83,10 @@ class Replay:
                 f"Rows of the summary had {self.rows[0].shape[1]} numbers, and now have "
                 f"{rows.shape[1]}. A generative surrogate needs rows of one length."
             )
-        value = torch.tensor([[evaluation.value, evaluation.std_error]], dtype=torch.float64)
+        error = evaluation.std_error if math.isfinite(evaluation.std_error) else math.nan
+        value = torch.tensor([[evaluation.value, error]], dtype=torch.float64)
         self.theta = torch.cat([self.theta, evaluation.request.theta[None]])
-        self.values = torch.cat([self.values, value.nan_to_num(nan=0.0)])
+        self.values = torch.cat([self.values, value])
         self.rows.append(rows)
         while len(self) > 1 and sum(one.numel() for one in self.rows) > self.capacity:
             self.theta, self.values, self.rows = self.theta[1:], self.values[1:], self.rows[1:]

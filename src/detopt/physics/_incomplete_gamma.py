@@ -84,6 +84,14 @@ class _LowerGamma(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        shape, x = ctx.saved_tensors
+        by_shape, by_x = tangents
+        rise: Tensor = _shape_derivative(shape, x) * by_shape + gamma_density(shape, x) * by_x
+        return rise
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None]:
@@ -110,6 +118,14 @@ class _LowerGammaQuantile(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], output)
+        ctx.save_for_forward(inputs[0], output)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        shape, x = ctx.saved_tensors
+        by_shape, by_probability = tangents
+        rise: Tensor = by_probability - _shape_derivative(shape, x) * by_shape
+        return rise / gamma_density(shape, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None]:

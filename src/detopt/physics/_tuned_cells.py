@@ -91,7 +91,7 @@ def least_share(share: Tensor) -> float:
 
 def _number_difference(stack: Stack) -> Float[Tensor, "*designs layers"]:
     """Atomic number of the passive layers of a cell, averaged with masses, less the active one."""
-    mass = stack.thickness * stack.column("density")
+    mass = stack.matter * stack.column("density")
     charge = mass * stack.column("atomic_number")
     active, mask = stack.active_mask, stack.sampling_mask
     means = []

@@ -345,7 +345,7 @@ def hadron_layer_energies(
     require_positive(e_over_h=e_over_h)
     shape = hadron_shape(energy)
     alpha, em_rate, rate = (x[..., None] for x in (shape.alpha, shape.em_rate, shape.rate))
-    lengths = stack.thickness / stack.column("nuclear_interaction_length")
+    lengths = stack.matter / stack.column("nuclear_interaction_length")
     edges = torch.nn.functional.pad(lengths.cumsum(-1), (1, 0)) - start[..., None]
     behind = edges.clamp(min=0.0)
     ratio = stack.column("nuclear_interaction_length") / stack.column("radiation_length")

@@ -36,7 +36,8 @@ class GaussianBeam:
     """A beam whose rays are normally distributed in offset and slope.
 
     Attributes:
-        precision: Inverse covariance of (offset [m], slope [rad]) at the start of the line.
+        precision: Inverse covariance of (offset [m], slope [rad]) at the start of the line, in
+            float64: behind narrow apertures its determinant is a small difference.
         transmission: Share of the neutrons of the source that are left.
     """
 
@@ -56,7 +57,7 @@ def gaussian_source(size: Values, divergence: Values) -> GaussianBeam:
     """
     require_positive(size=size, divergence=divergence)
     widths = torch.stack(torch.broadcast_tensors(*as_tensors(size, divergence)), dim=-1)
-    return GaussianBeam(torch.diag_embed(widths**-2), torch.ones_like(widths[..., 0]))
+    return GaussianBeam(torch.diag_embed(widths.double() ** -2), torch.ones_like(widths[..., 0]))
 
 
 def through_apertures(
@@ -79,13 +80,15 @@ def through_apertures(
     References:
         Gaussian integral over the phase space of the source.
     """
-    inverse = widths**-2
+    positions, inverse = positions.double(), widths.double() ** -2
     cross = (positions * inverse).sum(-1)
     rows = [inverse.sum(-1), cross, cross, (positions**2 * inverse).sum(-1)]
-    precision = beam.precision + torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
-    ratio = _determinant(beam.precision) / _determinant(precision)
+    before = beam.precision.double()
+    precision = before + torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
+    ratio = _determinant(before) / _determinant(precision)
+    share = ratio.sqrt().to(torch.promote_types(beam.transmission.dtype, widths.dtype))
 
-    return GaussianBeam(precision, beam.transmission * ratio.sqrt())
+    return GaussianBeam(precision, beam.transmission * share)
 
 
 def cumulative_transmission(
@@ -118,14 +121,14 @@ def beam_size(beam: GaussianBeam, position: Values) -> Float[Tensor, "*batch"]:
     Note:
         Differentiable.
     """
-    precision = beam.precision
+    precision = beam.precision.double()
     _, position = as_tensors(precision, position)
     form = (
         precision[..., 1, 1]
         - 2 * position * precision[..., 0, 1]
         + position**2 * precision[..., 0, 0]
     )
-    return torch.sqrt(form / _determinant(precision))
+    return torch.sqrt(form / _determinant(precision)).to(beam.transmission.dtype)
 
 
 def beam_divergence(beam: GaussianBeam) -> Float[Tensor, "*batch"]:
@@ -137,7 +140,8 @@ def beam_divergence(beam: GaussianBeam) -> Float[Tensor, "*batch"]:
     Note:
         Differentiable.
     """
-    return torch.sqrt(beam.precision[..., 0, 0] / _determinant(beam.precision))
+    precision = beam.precision.double()
+    return torch.sqrt(precision[..., 0, 0] / _determinant(precision)).to(beam.transmission.dtype)
 
 
 def gaussian_divergence(size: Values, target: Values) -> Float[Tensor, "*batch"]:

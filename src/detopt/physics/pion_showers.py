@@ -136,7 +136,7 @@ def sample_pion_showers(
     """
     require_positive(e_over_h=e_over_h)
     require_not_negative(spread=spread, sampling=sampling)
-    lengths = stack.thickness / stack.column("nuclear_interaction_length")
+    lengths = stack.matter / stack.column("nuclear_interaction_length")
     drawn = _Pions.draw(stack, energy, spread, rng)
     passed = _share_in_front(lengths, drawn.first)
     track = stack.ionization * passed

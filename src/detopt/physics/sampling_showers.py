@@ -235,7 +235,7 @@ def stack_sampling_term(stack: Stack) -> Float[Tensor, "*designs"]:
             "Set `active` of some layers."
         )
     active = stack.active_mask
-    thickness = torch.where(active, stack.thickness, 0.0).sum(-1) / stack.n_samples
+    thickness = torch.where(active, stack.matter, 0.0).sum(-1) / stack.n_samples
     return sampling_term(thickness, sampling_fraction(stack))
 
 
@@ -331,7 +331,7 @@ def _cell_fraction(stack: Stack) -> Float[Tensor, "*designs layers"]:
 
 
 def _cell_sampling_term(stack: Stack) -> Float[Tensor, "*designs layers"]:
-    thickness = sum_cells(stack, torch.where(stack.active_mask, stack.thickness, 0.0))
+    thickness = sum_cells(stack, torch.where(stack.active_mask, stack.matter, 0.0))
     fraction = _cell_fraction(stack)
     # cells without an active layer have no term, yet must keep a finite gradient
     return sampling_term(

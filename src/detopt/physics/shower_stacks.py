@@ -21,6 +21,7 @@ from detopt.physics.shower_media import SCATTERING_ENERGY, Medium, gflash_critic
 
 TRANSITION = 0.007  # per unit of atomic number; GFLASH
 PER_METRE = 100.0  # GeV/cm to GeV/m
+THINNEST = 1e-9  # m: thickness that a layer of none counts as, so that ratios stay finite
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Stack:
     """Slabs one behind the other, for one design or a batch of designs.
 
     Attributes:
-        thickness: Thickness of each slab [m]; the leading axes are designs.
+        thickness: Thickness of each slab [m], >= 0; the leading axes are designs. Showers see
+            a nanometre where there is none.
         materials: Material of each slab.
         active: Whether a slab is read out.
     """
@@ -106,15 +108,21 @@ class Stack:
         return torch.tensor(mask, device=self.thickness.device)
 
     @property
+    def matter(self) -> Float[Tensor, "*designs layers"]:
+        """Thickness of each layer as showers see it [m]: a layer of none has a nanometre."""
+        absent = self.thickness == 0
+        return torch.where(absent, self.thickness + THINNEST, self.thickness)
+
+    @property
     def depth(self) -> Float[Tensor, "*designs layers"]:
         """Thickness of each layer in radiation lengths."""
-        return self.thickness / self.column("radiation_length")
+        return self.matter / self.column("radiation_length")
 
     @property
     def ionization(self) -> Float[Tensor, "*designs layers"]:
         """What a minimum ionizing particle loses in each layer [GeV]."""
         per_metre = PER_METRE * self.column("minimum_ionization") * self.column("density")
-        return self.thickness * per_metre
+        return self.matter * per_metre
 
 
 def stack_medium(stack: Stack) -> Medium:
@@ -139,7 +147,7 @@ def stack_medium(stack: Stack) -> Medium:
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, section 4 and appendix A.2.1.
     """
-    depth, thickness = stack.depth, stack.thickness
+    depth, thickness = stack.depth, stack.matter
     critical = gflash_critical_energy(
         stack.column("radiation_length"), stack.column("density"), stack.column("z_over_a")
     )
@@ -193,7 +201,7 @@ def e_over_mip(stack: Stack) -> Float[Tensor, "*designs"]:
     References:
         G. Grindhammer and S. Peters, hep-ex/0001020, section 4.
     """
-    mass = stack.thickness * stack.column("density")
+    mass = stack.matter * stack.column("density")
     charge = mass * stack.column("atomic_number")
     active = stack.active_mask
     inside, outside = (

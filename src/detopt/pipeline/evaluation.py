@@ -76,7 +76,8 @@ class Evaluation:
     Args:
         request: What was asked.
         value: Objective.
-        std_error: Standard error of the objective (bootstrap over independent rows).
+        std_error: Standard error of the objective (bootstrap over independent rows); NaN where
+            it was not asked for, or resampled rows cannot be judged.
         gradient: Pathwise derivative in theta, if asked for.
         gradient_std_error: Its standard error from the scatter over chunks, which is right for an
             objective that is a mean over events, and rough for others; NaN with one chunk.
@@ -244,13 +245,9 @@ def combine(
         design = problem.space.design(request.theta).to(problem.dtype)
         whole = merge(list(summaries))
         outcome = problem.judge(whole, design)
-    std_error = math.nan
-    errors: dict[str, float] = {}
+    std_error, errors = math.nan, dict[str, float]()
     if request.std_error and whole.n_rows > 1:
-        own = seed.child(*request.stream)
-        outcomes = resampled(problem, whole, design, own)
-        std_error = float(objectives(outcomes).std())
-        errors = {f"{ERROR}{name}": error for name, error in standard_errors(outcomes).items()}
+        std_error, errors = _errors(problem, whole, design, seed.child(*request.stream))
     gradient, spread = None, None
     n_events = problem.n_events if request.n_events is None else request.n_events
     if gradients is not None:
@@ -268,6 +265,22 @@ def combine(
         cpu_s=cpu_s,
         rows=whole if request.rows else None,
     )
+
+
+def _errors(
+    problem: Problem, whole: Summary, design: Design, seed: Seed
+) -> tuple[float, dict[str, float]]:
+    """Standard errors of the objective and of each of several.
+
+    NaN and none where rows that are drawn again cannot be judged, such as those that leave a bin
+    without background.
+    """
+    try:
+        outcomes = resampled(problem, whole, design, seed)
+    except DomainError:
+        return math.nan, {}
+    named = {f"{ERROR}{name}": error for name, error in standard_errors(outcomes).items()}
+    return float(objectives(outcomes).std()), named
 
 
 def _spread(

@@ -6,6 +6,7 @@ tests of values are left out there. Tests of shapes are always made.
 
 __all__ = [
     "TensorLike",
+    "expanded",
     "require_choice",
     "require_events",
     "require_finite",
@@ -36,6 +37,17 @@ def _holds(condition: Tensor) -> bool:
 def _first(wrong: Tensor) -> tuple[int, ...]:
     """Index of the first true entry."""
     return tuple(int(i) for i in torch.nonzero(wrong)[0])
+
+
+def expanded(name: str, value: Tensor, values: Tensor) -> Tensor:
+    """`value` with one entry for each of the events `values`; refuses one that does not fit."""
+    try:
+        return value.expand_as(values)
+    except RuntimeError:
+        raise DomainError(
+            f"`{name}` of the shape {tuple(value.shape)} does not fit `values` of the shape "
+            f"{tuple(values.shape)}. Give one number for each event, or one for all."
+        ) from None
 
 
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from detopt.errors import ConfigError, DomainError
 from detopt.relax._checks import (
     TensorLike,
+    expanded,
     require_choice,
     require_events,
     require_finite,
@@ -156,18 +157,20 @@ def quantile_edges(
         Edges from the least to the greatest value, linear between the events.
 
     Raises:
-        DomainError: No events, NaN or infinity, a negative weight or no weight at all, or so many
-            equal values that edges coincide.
-        ConfigError: `n_bins` is below 1.
+        DomainError: No events, NaN or infinity, weights of another shape, a negative one or none
+            above 0, or so many equal values that edges coincide.
+        ConfigError: `n_bins` is no whole number or below 1.
 
     Note:
         Differentiable in the values, with the noise of single events: use it for a start.
     """
-    if n_bins < 1:
-        raise ConfigError(f"`n_bins` must be at least 1, got {n_bins}.")
+    if not isinstance(n_bins, int) or n_bins < 1:
+        raise ConfigError(f"`n_bins` must be a whole number of at least 1, got {n_bins}.")
     require_events("values", values)
     require_finite("values", values)
-    mass = torch.ones_like(values) if weights is None else weights.expand_as(values).detach()
+    mass = torch.ones_like(values)
+    if weights is not None:
+        mass = expanded("weights", weights, values).detach()
     require_finite("weights", mass)
     if bool((mass < 0).any()) or bool((mass.sum(-1) <= 0).any()):
         raise DomainError(
@@ -217,8 +220,8 @@ def reference_bandwidth(
         Bandwidth of the normal kernel, in the unit of the values.
 
     Raises:
-        DomainError: No events, NaN or infinity, values that are all equal, or weights that add up
-            to zero.
+        DomainError: No events, NaN or infinity, weights of another shape, values that are all
+            equal, or weights that add up to zero.
         ConfigError: Unknown order.
 
     Note:
@@ -233,7 +236,9 @@ def reference_bandwidth(
     require_events("values", values)
     require_finite("values", values)
     values = values.detach()
-    mass = torch.ones_like(values) if weights is None else weights.expand_as(values).detach()
+    mass = torch.ones_like(values)
+    if weights is not None:
+        mass = expanded("weights", weights, values).detach()
     require_finite("weights", mass)
     total = mass.sum(-1)
     mean = (mass * values).sum(-1) / total

@@ -18,8 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from detopt.errors import DomainError
 from detopt.relax._checks import (
     TensorLike,
+    expanded,
     require_choice,
     require_events,
     require_finite,
@@ -136,8 +138,8 @@ def kernel_histogram(
         Counts and squares, of the shape ``(*batch, n_edges - 1)``.
 
     Raises:
-        DomainError: No events, NaN or infinity, edges that do not increase, or a bandwidth that
-            is not positive.
+        DomainError: No events, NaN or infinity, edges that do not increase, a bandwidth that is
+            not positive, or shapes that do not fit.
         ConfigError: Unknown kernel or order.
 
     Note:
@@ -155,6 +157,7 @@ def kernel_histogram(
     require_positive("bandwidth", bandwidth)
     values, edges, weights = _checked(values, edges, weights)
     width = torch.as_tensor(bandwidth, dtype=values.dtype, device=values.device)
+    expanded("bandwidth", width, values)
     counts, squares = shared_sums(values, edges, width, weights, kernel, order, open_ends)
     return Histogram(counts, squares)
 
@@ -213,9 +216,15 @@ def _checked(
         weights = values.new_ones(1)
     else:
         require_finite("weights", weights)
-    batch = torch.broadcast_shapes(values.shape[:-1], edges.shape[:-1], weights.shape[:-1])
+    try:
+        batch = torch.broadcast_shapes(values.shape[:-1], edges.shape[:-1], weights.shape[:-1])
+    except RuntimeError:
+        raise DomainError(
+            f"The batch axes of `values` {tuple(values.shape)}, `edges` {tuple(edges.shape)} and "
+            f"`weights` {tuple(weights.shape)} do not fit: all but the last must be equal or 1."
+        ) from None
     values = values.expand(*batch, -1)
-    weights = weights.expand_as(values)
+    weights = expanded("weights", weights, values)
     if edges.ndim > 1:
         edges = edges.expand(*batch, -1)
     return values, edges, weights
