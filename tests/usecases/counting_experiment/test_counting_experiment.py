@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detopt.design import Design
+from detopt.errors import DomainError
 from detopt.pipeline import Request, evaluate
 from detopt.pipeline.evaluation import summarize_design
 from detopt.random import Seed
@@ -171,3 +172,9 @@ def test_only_a_figure_with_systematics_buys_calibration():
     assert full[2] > 0.05
     assert sum(bare) == pytest.approx(1.0)
     assert first_stage(CONFIG, False, calibration=0.1, n_steps=10)[2] == 0.1
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.99])
+def test_a_calibration_that_leaves_no_room_is_refused(calibration):
+    with pytest.raises(DomainError, match=r"between 0\.01 and 0\.98"):
+        first_stage(CONFIG, False, calibration=calibration, n_steps=10)

@@ -307,6 +307,7 @@ def test_derivatives_of_a_library_hold_over_long_steps():
         ({"absorber_thickness": "0.1 mm"}, "absorber_thickness"),
         ({"absorber": ["gold_dust"]}, "prices"),
         ({"n_zones": 9}, "n_zones"),
+        ({"n_zones": 2}, "several materials"),
         ({"number": "relaxed"}, "thickness"),
         ({"source": "library", "particle": "photon"}, "electrons"),
         ({"library": "showers.npz"}, "source"),

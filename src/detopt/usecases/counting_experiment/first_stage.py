@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from detopt.design import Design
+from detopt.errors import DomainError
 from detopt.usecases.counting_experiment.config import Config, Instrument
 from detopt.usecases.counting_experiment.problem import (
     CONTINUUM_MEAN,
@@ -90,7 +91,15 @@ def first_stage(
         systematic: Whether the figure includes systematic uncertainties.
         calibration: Share of the calibration, where it is fixed beforehand.
         n_steps: Steps of the scan of each share.
+
+    Raises:
+        DomainError: The calibration leaves no room for the other two shares.
     """
+    if calibration is not None and not LOWEST_SHARE <= calibration <= 1 - 2 * LOWEST_SHARE:
+        raise DomainError(
+            f"`calibration` must lie between {LOWEST_SHARE:g} and {1 - 2 * LOWEST_SHARE:g}, got "
+            f"{calibration:g}."
+        )
     room = 1 - 3 * LOWEST_SHARE
     steps = [LOWEST_SHARE + room * i / n_steps for i in range(n_steps + 1)]
     best, best_figure = (1 / 3, 1 / 3, 1 / 3), -math.inf

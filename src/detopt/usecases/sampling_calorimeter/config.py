@@ -123,6 +123,10 @@ class Config(BaseModel):
                 raise ValueError(f"`{name}` must lie between `thinnest` and `thickest`")
         if self.n_zones > self.n_layers:
             raise ValueError(f"`n_zones` must be <= `n_layers`, got {self.n_zones}")
+        if self.n_zones > 1 and len(self.absorber) == len(self.active) == 1:
+            raise ValueError(
+                "`n_zones` > 1 needs a choice: give several materials as `absorber` or `active`"
+            )
         known = {**PRICES, **self.prices}
         unknown = [name for name in (*self.absorber, *self.active) if name not in known]
         if unknown:
